@@ -1,0 +1,1 @@
+"""The retraining job: rows in, one judged adapter version out."""
