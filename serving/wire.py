@@ -1,0 +1,247 @@
+"""Frames between the tap inside vLLM and the agent beside it. Pure, standard library only.
+
+In: captures and small JSON messages, or bytes in any chunking. Out: bytes, or `(kind, payload)` pairs.
+Must never know: sockets, event loops, what a chat completion looks like.
+
+A frame is a big-endian u32 (the length of what follows), one byte that names the kind, and the payload.
+
+===== ====== =========== ==========================================================
+kind  number direction   payload
+===== ====== =========== ==========================================================
+HELLO      1 tap -> agent JSON `{"worker", "pid", "protocol"}`
+EXCHANGE   2 tap -> agent one packed `Capture`
+STATS      3 tap -> agent JSON `{"seq": last assigned, "dropped": cumulative}`
+TABLE     16 agent -> tap JSON `{"aliases": {alias: {version: weight}}}`
+ACK       17 agent -> tap JSON `{"seqs": [...]}`, sent once the exchanges are committed
+===== ====== =========== ==========================================================
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serving.errors import TrimtabError
+
+PROTOCOL = 1
+HELLO, EXCHANGE, STATS = 1, 2, 3
+TABLE, ACK = 16, 17
+
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+OUTCOMES = ("complete", "client_gone", "error")
+
+_FRAME = struct.Struct(">IB")
+_FIXED = struct.Struct(">QdHBQQQQ")  # seq, started_at, status, outcome, request_cut, response_cut, total_us, dropped
+_U16 = struct.Struct(">H")
+_U32 = struct.Struct(">I")
+_NONE = 0xFFFF
+_U32_MAX = 0xFFFFFFFF
+
+
+class WireFault(TrimtabError):
+    """The bytes are not frames of this protocol; the connection that brought them cannot be trusted further."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """One HTTP exchange as it passed vLLM's door, bytes untouched.
+
+    `(worker, seq)` names it for ever: `worker` is the hex name of the API process, `seq` counts 1, 2, 3 in it.
+    `started_at` is unix time in seconds. `marks` holds, per copied response chunk, `(offset_us, nbytes)`; the
+    nbytes add up to `len(response)`. `*_cut` count the bytes that passed but were not copied (the cap).
+    `dropped` is the number of exchanges that this worker has dropped so far.
+    """
+
+    worker: str
+    seq: int
+    started_at: float
+    method: str
+    path: str
+    alias: str | None
+    version: str | None
+    status: int
+    outcome: str
+    headers: dict[str, str]
+    request: bytes
+    response: bytes
+    marks: tuple[tuple[int, int], ...]
+    request_cut: int
+    response_cut: int
+    total_us: int
+    dropped: int
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    """Bytes of one frame."""
+    return _FRAME.pack(len(payload) + 1, kind) + payload
+
+
+def frame_json(kind: int, message: Mapping[str, Any]) -> bytes:
+    """Bytes of one frame whose payload is JSON."""
+    return frame(kind, json.dumps(message, separators=(",", ":")).encode())
+
+
+def encode_hello(worker: str, pid: int) -> bytes:
+    """The first frame of each connection."""
+    return frame_json(HELLO, {"worker": worker, "pid": pid, "protocol": PROTOCOL})
+
+
+def encode_stats(seq: int, dropped: int) -> bytes:
+    """How far this worker has counted: lost exchanges are `seq` minus those stored."""
+    return frame_json(STATS, {"seq": seq, "dropped": dropped})
+
+
+def encode_table(aliases: Mapping[str, Mapping[str, float]]) -> bytes:
+    """The whole alias table; it replaces the one before."""
+    return frame_json(TABLE, {"aliases": aliases})
+
+
+def encode_ack(seqs: Iterable[int]) -> bytes:
+    """These exchanges are committed and need not be sent again."""
+    return frame_json(ACK, {"seqs": list(seqs)})
+
+
+def decode_json(payload: bytes) -> dict[str, Any]:
+    """The JSON object in a payload. Raises `WireFault` when it is not one."""
+    try:
+        message = json.loads(payload)
+    except ValueError as why:
+        raise WireFault(f"a frame's JSON cannot be read: {why}") from why
+    if not isinstance(message, dict):
+        raise WireFault("a frame's JSON is not an object")
+    return message
+
+
+def _text(value: str | None) -> bytes:
+    """A length-prefixed string; what does not fit 65,534 bytes is cut."""
+    if value is None:
+        return b"\xff\xff"
+    raw = value.encode("utf-8", "surrogatepass")[: _NONE - 1]
+    return _U16.pack(len(raw)) + raw
+
+
+def pack(
+    worker: str, seq: int, started_at: float, method: str, path: str, alias: str | None, version: str | None,
+    status: int, outcome: int, headers: Sequence[tuple[str, str]], request: Sequence[bytes], request_bytes: int,
+    response: Sequence[bytes], response_bytes: int, marks: Sequence[int], request_cut: int, response_cut: int,
+    total_us: int, dropped: int,
+) -> bytes:  # fmt: skip
+    """The whole EXCHANGE frame from loose parts: the tap's fast way, `encode_capture` is the plain one.
+
+    `outcome` is the index in `OUTCOMES`; `marks` is flat: offset_us, nbytes, offset_us, nbytes, ...; the bodies
+    come as their chunks with their summed lengths.
+    """
+    parts = [
+        b"",
+        _FIXED.pack(seq, started_at, status, outcome, request_cut, response_cut, total_us, dropped),
+        _text(worker),
+        _text(method),
+        _text(path),
+        _text(alias),
+        _text(version),
+        _U16.pack(len(headers)),
+    ]
+    for name, value in headers:
+        parts.append(_text(name))
+        parts.append(_text(value))
+    parts.append(struct.pack(f">I{len(marks)}I", len(marks), *marks))
+    parts.append(_U32.pack(request_bytes))
+    parts.extend(request)
+    parts.append(_U32.pack(response_bytes))
+    parts.extend(response)
+    parts[0] = _FRAME.pack(sum(map(len, parts)) + 1, EXCHANGE)
+    return b"".join(parts)
+
+
+def encode_capture(capture: Capture) -> bytes:
+    """The whole EXCHANGE frame of one capture. Raises `ValueError` for an outcome that is not in `OUTCOMES`."""
+    c = capture
+    return pack(
+        c.worker, c.seq, c.started_at, c.method, c.path, c.alias, c.version, c.status, OUTCOMES.index(c.outcome),
+        list(c.headers.items()), [c.request], len(c.request), [c.response], len(c.response),
+        [min(n, _U32_MAX) for mark in c.marks for n in mark], c.request_cut, c.response_cut, c.total_us, c.dropped,
+    )  # fmt: skip
+
+
+class _Reader:
+    """Reads one payload from front to back."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def unpack(self, form: struct.Struct) -> tuple[Any, ...]:
+        values = form.unpack_from(self._data, self._at)
+        self._at += form.size
+        return values
+
+    def take(self, n: int) -> bytes:
+        piece = self._data[self._at : self._at + n]
+        if len(piece) != n:
+            raise WireFault("a capture ends before its parts do")
+        self._at += n
+        return piece
+
+    def text(self) -> str | None:
+        (n,) = self.unpack(_U16)
+        return None if n == _NONE else self.take(n).decode("utf-8", "replace")
+
+    def blob(self) -> bytes:
+        return self.take(self.unpack(_U32)[0])
+
+    def done(self) -> bool:
+        return self._at == len(self._data)
+
+
+def decode_capture(payload: bytes) -> Capture:
+    """The capture in an EXCHANGE payload. Raises `WireFault` when the payload is damaged."""
+    reader = _Reader(payload)
+    try:
+        seq, started_at, status, outcome, request_cut, response_cut, total_us, dropped = reader.unpack(_FIXED)
+        worker, method, path, alias, version = (reader.text() for _ in range(5))
+        headers = {reader.text() or "": reader.text() or "" for _ in range(reader.unpack(_U16)[0])}
+        n_marks = reader.unpack(_U32)[0]
+        flat = struct.unpack(f">{n_marks}I", reader.take(4 * n_marks))
+        request, response = reader.blob(), reader.blob()
+        named = OUTCOMES[outcome]
+    except (struct.error, IndexError) as why:
+        raise WireFault(f"a capture cannot be read: {why}") from why
+    if not reader.done():
+        raise WireFault("a capture goes on after its end")
+    return Capture(
+        worker=worker or "", seq=seq, started_at=started_at, method=method or "", path=path or "", alias=alias,
+        version=version, status=status, outcome=named, headers=headers, request=request, response=response,
+        marks=tuple(zip(flat[::2], flat[1::2], strict=True)), request_cut=request_cut, response_cut=response_cut,
+        total_us=total_us, dropped=dropped,
+    )  # fmt: skip
+
+
+class Decoder:
+    """Turns bytes in any chunking into frames; keeps what is not yet whole."""
+
+    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._held = bytearray()
+        self._max = max_frame_bytes
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """The frames that `data` completes. Raises `WireFault` on a length that no frame can have."""
+        held = self._held
+        held += data
+        frames: list[tuple[int, bytes]] = []
+        at = 0
+        while len(held) - at >= _FRAME.size:
+            length, kind = _FRAME.unpack_from(held, at)
+            if not 1 <= length <= self._max:
+                raise WireFault(f"a frame of {length} bytes is outside 1 to {self._max}")
+            if len(held) - at < 4 + length:
+                break
+            frames.append((kind, bytes(held[at + 5 : at + 4 + length])))
+            at += 4 + length
+        if at:
+            del held[:at]
+        return frames
