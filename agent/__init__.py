@@ -1,0 +1,1 @@
+"""The sidecar and controller: from captured exchanges to decisions, orders and rollouts."""

@@ -1,0 +1,230 @@
+"""One tree of settings, read once from a YAML file.
+
+Lives here: every knob of the sidecar, with its unit and the reason for its default.
+Comes in: a YAML file. Goes out: a frozen `Settings`.
+Must never know: the environment; secrets (the engine's token) come from there and are never in this tree.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from agent.types import InvalidInput
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class EngineSettings(_Section):
+    """The vLLM server beside this sidecar."""
+
+    url: str = "http://127.0.0.1:8000"
+    """Where vLLM listens. The sidecar is the only one that uses its admin paths."""
+    base_model: str = "base"
+    """The name under which vLLM serves the bare model; evaluation compares against it."""
+    drain_s: float = Field(default=5.0, ge=0)
+    """Seconds without traffic that an adapter must show before it is unloaded: lets streams end."""
+
+
+class HttpSettings(_Section):
+    """The sidecar's own HTTP: metrics, status page, feedback."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback by default, because the status page shows redacted texts."""
+    port: int = Field(default=8321, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one and writes it to `<home>/agent.json`."""
+
+
+class CaptureSettings(_Section):
+    """What is kept of the traffic."""
+
+    patterns: tuple[str, ...] = ()
+    """Your own RE2 patterns; what they match is replaced by [REDACTED] before anything is stored."""
+    user_key: str = "trimtab"
+    """Key of the hash that stands for a user's name in the store; change it to unlink old records."""
+
+
+class DriftSettings(_Section):
+    """The sequential detector's promise and size."""
+
+    window_rows: int = Field(default=100, ge=10)
+    """Exchanges in one window: the unit of profiles and of the false-alarm budget."""
+    budget_windows: int = Field(default=500, ge=10)
+    """With no change, at most one false alarm in this many windows on average, however often one looks."""
+    reference_rows: int = Field(default=300, ge=50)
+    """Exchanges that become the reference after a swap, when a version brings none of its own."""
+    seed: int = 0
+    """Seed of the random tie-breaking: the same stream gives the same alarms."""
+    report: bool = True
+    """Build an Evidently report (in a process of its own) when an alarm fires."""
+
+
+class QualitySettings(_Section):
+    """Whom to judge and how sure to be."""
+
+    judge_url: str | None = None
+    """OpenAI-compatible endpoint of the judge; None uses the engine itself."""
+    judge_model: str | None = None
+    """Served name of the judge model; None switches the judge off."""
+    judge_kind: Literal["likelihood", "rubric"] = "likelihood"
+    """likelihood: mean log-probability of the answer under a reference model. rubric: a chat model that scores."""
+    judge_template: str | None = None
+    """For likelihood: system message put before the prompt; None uses the exchange's own messages."""
+    judge_midpoint: float = -0.5
+    """For likelihood: mean log-probability at which an answer is as likely right as wrong (calibrated offline)."""
+    judge_slope: float = 5.0
+    """For likelihood: steepness of the logistic that turns the mean log-probability into a score in [0, 1]."""
+    sample_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of exchanges that the judge sees, chosen by a hash of the exchange id: fair, and the same after a restart."""
+    calls_per_minute: float = Field(default=60.0, gt=0)
+    """Hard budget of judge calls; what does not fit is left unjudged, never queued for ever."""
+    window_exchanges: int = Field(default=300, ge=20)
+    """Newest exchanges that an estimate rests on."""
+    level: float = Field(default=0.95, gt=0, lt=1)
+    """Coverage of the interval."""
+    floor: float = Field(default=0.7, ge=0, le=1)
+    """Quality that must be kept: an interval wholly below it is a breach."""
+    min_truth: int = Field(default=10, ge=2)
+    """Truth labels without which no estimate is given."""
+
+
+class PolicySettings(_Section):
+    """When to act."""
+
+    cooldown_s: float = Field(default=600.0, ge=0)
+    """Seconds after a finished order before the next one may be opened."""
+    fresh_exchanges: int = Field(default=200, ge=1)
+    """Exchanges since the onset of the drift that a retraining order needs to learn from."""
+    retrain_on_drift_alone: bool = False
+    """Open an order on a drift alarm even when measured quality holds; by default drift alone is only watched."""
+
+
+class RetrainSettings(_Section):
+    """What an order made by the policy says."""
+
+    base_model_path: Path | None = None
+    """Folder of the base model's weights (Hugging Face layout); needed to retrain."""
+    replay: Path | None = None
+    """JSON lines of the original training set, mixed in against forgetting."""
+    labeller: str | None = None
+    """`file.py:function`, text -> answer or None: labels prompts that nobody corrected; marked as weak labels."""
+    max_fresh_rows: int = Field(default=400, ge=1)
+    """Newest fresh rows to learn from."""
+    max_replay_rows: int = Field(default=400, ge=0)
+    """Replay rows to mix in."""
+    holdout_rows: int = Field(default=120, ge=10)
+    """Rows of each holdout slice that champion, challenger and bare base answer."""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    """Fields of `retrain.recipe.Recipe` that differ from its defaults."""
+    init_from_champion: bool = True
+    """Start from the champion's weights rather than from scratch."""
+    max_attempts: int = Field(default=3, ge=1)
+    """How often a job that died is started again before its order is failed."""
+    min_gain: float = 0.05
+    """The gate: least improvement on the fresh slice (lower end of the paired interval must pass 0, point must pass this)."""
+    max_loss: float = 0.05
+    """The gate: largest loss on the old slice that is let pass (lower end of the paired interval)."""
+
+
+class RolloutSettings(_Section):
+    """How a new version takes over."""
+
+    steps: tuple[float, ...] = (0.1, 0.5, 1.0)
+    """Shares of users that the challenger answers, step by step."""
+    step_exchanges: int = Field(default=20, ge=1)
+    """Exchanges by the challenger that a step needs before the next one."""
+    step_max_s: float = Field(default=120.0, gt=0)
+    """A step with too little traffic goes on after this many seconds."""
+    max_error_ratio: float = Field(default=0.05, ge=0, le=1)
+    """Share of failed exchanges of the challenger in a step at which the rollout is rolled back."""
+    probes: int = Field(default=8, ge=1)
+    """Recorded answers that the served adapter must repeat before it gets any traffic."""
+
+
+class Settings(_Section):
+    """Everything the sidecar can be told."""
+
+    home: Path = Path(".trimtab")
+    """Folder of all state: database, socket, adapters, orders, reports."""
+    alias: str = "home"
+    """The model name that clients use."""
+    champion: Path | None = None
+    """Adapter folder that answers at the very first start; later the store knows better."""
+    champion_name: str | None = None
+    """Served name of that adapter; default `<alias>-v1`."""
+    reference: Path | None = None
+    """JSON lines of exchanges on which that adapter was accepted: the detector's first reference."""
+    tick_s: float = Field(default=1.0, gt=0)
+    """Seconds between two looks of every loop."""
+    engine: EngineSettings = EngineSettings()
+    http: HttpSettings = HttpSettings()
+    capture: CaptureSettings = CaptureSettings()
+    drift: DriftSettings = DriftSettings()
+    quality: QualitySettings = QualitySettings()
+    policy: PolicySettings = PolicySettings()
+    retrain: RetrainSettings = RetrainSettings()
+    rollout: RolloutSettings = RolloutSettings()
+
+    @model_validator(mode="after")
+    def _steps_end_at_one(self) -> Settings:
+        steps = self.rollout.steps
+        if not steps or list(steps) != sorted(set(steps)) or steps[0] <= 0 or steps[-1] != 1.0:
+            msg = "rollout.steps must rise from above 0 to exactly 1.0, e.g. [0.1, 0.5, 1.0]"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def socket(self) -> Path:
+        """The unix socket on which taps deliver. Kept short: the kernel allows 107 bytes."""
+        return self.home / "agent.sock"
+
+    @property
+    def first_version(self) -> str:
+        """Served name of the first champion."""
+        return self.champion_name or f"{self.alias}-v1"
+
+
+def load(path: Path | None) -> Settings:
+    """Settings of a YAML file, or the defaults when there is none. Raises InvalidInput in one sentence."""
+    if path is None:
+        return Settings()
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        msg = f"settings file {path} cannot be read ({error.strerror}): give an existing YAML file with --settings"
+        raise InvalidInput(msg) from error
+    except yaml.YAMLError as error:
+        msg = f"settings file {path} is not YAML: {' '.join(str(error).split())}"
+        raise InvalidInput(msg) from error
+    if not isinstance(document, dict):
+        msg = f"settings file {path} must hold a mapping of setting names to values, not a {type(document).__name__}"
+        raise InvalidInput(msg)
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        raise InvalidInput(f"settings file {path}: {_first_fault(error)}") from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "the whole"
+    if fault["type"] == "extra_forbidden":
+        *section, key = fault["loc"]
+        known = ", ".join(sorted(_fields(section)))
+        return f"unknown key {where!r}; known keys there are: {known}" if known else f"unknown key {where!r} ({key})"
+    return f"{where}: {fault['msg']}"
+
+
+def _fields(section: list[Any]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in section:
+        field = model.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)

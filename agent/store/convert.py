@@ -1,0 +1,98 @@
+"""Rows to nouns and back (pure).
+
+Lives here: the one place that knows both `agent.types` and the tables.
+Comes in: a row or a noun. Goes out: the other.
+Must never know: sessions, engines, files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from agent.store.tables import AdapterRow, AlarmRow, EstimateRow, ExchangeRow, GradeRow, OrderRow
+from agent.types import (
+    AdapterVersion,
+    Alarm,
+    Check,
+    Estimate,
+    Exchange,
+    Grade,
+    Message,
+    Order,
+    Outcome,
+    Verdict,
+    VerdictKind,
+)
+
+
+def exchange_values(exchange: Exchange) -> dict[str, Any]:
+    """Column values of an exchange, for a Core insert."""
+    values = {name: getattr(exchange, name) for name in exchange.__dataclass_fields__}
+    values["messages"] = [{"role": m.role, "text": m.text} for m in exchange.messages]
+    values["outcome"] = exchange.outcome.value
+    return values
+
+
+def exchange(row: ExchangeRow) -> Exchange:
+    """An exchange as the rooms see it."""
+    values = {name: getattr(row, name) for name in Exchange.__dataclass_fields__}
+    values["messages"] = tuple(Message(role=m["role"], text=m["text"]) for m in row.messages)
+    values["outcome"] = Outcome(row.outcome)
+    return Exchange(**values)
+
+
+def alarm_row(alarm: Alarm, exchange_rowid: int) -> AlarmRow:
+    """An alarm for the store, pinned to the exchange at which it fired."""
+    values = asdict(alarm)
+    values["features"] = [list(item) for item in alarm.features]
+    values["examples"] = list(alarm.examples)
+    return AlarmRow(**values, exchange_rowid=exchange_rowid)
+
+
+def alarm(row: AlarmRow) -> Alarm:
+    """An alarm from the store."""
+    values = {name: getattr(row, name) for name in Alarm.__dataclass_fields__}
+    values["features"] = tuple((str(f), float(e), float(s)) for f, e, s in row.features)
+    values["examples"] = tuple(row.examples)
+    return Alarm(**values)
+
+
+def grade(row: GradeRow) -> Grade:
+    """A grade from the store."""
+    return Grade(**{name: getattr(row, name) for name in Grade.__dataclass_fields__})
+
+
+def estimate(row: EstimateRow) -> Estimate:
+    """An estimate from the store."""
+    return Estimate(**{name: getattr(row, name) for name in Estimate.__dataclass_fields__})
+
+
+def order(row: OrderRow) -> Order:
+    """An order from the store."""
+    return Order(**{name: getattr(row, name) for name in Order.__dataclass_fields__})
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as plain JSON."""
+    return {"kind": verdict.kind.value, "checks": [asdict(check) for check in verdict.checks]}
+
+
+def verdict(document: dict[str, Any]) -> Verdict:
+    """A verdict from plain JSON."""
+    checks = tuple(Check(**check) for check in document["checks"])
+    return Verdict(kind=VerdictKind(document["kind"]), checks=checks)
+
+
+def adapter(row: AdapterRow) -> AdapterVersion:
+    """An adapter version from the store."""
+    values = {name: getattr(row, name) for name in AdapterVersion.__dataclass_fields__}
+    values["verdict"] = verdict(row.verdict) if row.verdict else None
+    return AdapterVersion(**values)
+
+
+def adapter_values(version: AdapterVersion) -> dict[str, Any]:
+    """Column values of an adapter version."""
+    values = {name: getattr(version, name) for name in AdapterVersion.__dataclass_fields__}
+    values["verdict"] = verdict_json(version.verdict) if version.verdict else None
+    return values

@@ -1,0 +1,308 @@
+"""The store: one SQLite (WAL) or PostgreSQL database and the questions Trimtab asks of it.
+
+Lives here: opening, transactions, and the queries that more than one room needs.
+Comes in: nouns of `agent.types`. Goes out: nouns, or rows where a room owns their fields.
+Must never know: what a row means for a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event, func, insert
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlmodel import Session, SQLModel, col, create_engine, select
+
+from agent.store import convert
+from agent.store.tables import (
+    AdapterRow,
+    AlarmRow,
+    DecisionRow,
+    EstimateRow,
+    EventRow,
+    ExchangeRow,
+    GradeRow,
+    OrderRow,
+    RolloutRow,
+    StateRow,
+    WorkerRow,
+)
+from agent.types import AdapterVersion, Decision, Estimate, Exchange, Grade, InvalidInput
+
+
+class Store:
+    """All durable state. Every method is one transaction unless it is given a session.
+
+    Safe to use from several threads and processes: SQLite in WAL mode with a 30 s busy timeout.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Open (and create) the database at an SQLAlchemy URL, e.g. `sqlite:////var/lib/trimtab/trimtab.db`."""
+        self.url = url
+        self.engine = _open(url)
+        SQLModel.metadata.create_all(self.engine)
+
+    @classmethod
+    def at(cls, home: Path) -> Store:
+        """The default store of a home folder, `<home>/trimtab.db`."""
+        home.mkdir(parents=True, exist_ok=True)
+        return cls(f"sqlite:///{home.resolve() / 'trimtab.db'}")
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session that commits when the block ends and rolls back when it raises."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    # -- exchanges --------------------------------------------------------------------------------
+
+    def add_exchanges(self, exchanges: Sequence[Exchange]) -> int:
+        """Store a batch; a (worker, seq) that is already there is left alone. Returns how many were new."""
+        if not exchanges:
+            return 0
+        rows = [convert.exchange_values(item) for item in exchanges]
+        statement = upsert(ExchangeRow).on_conflict_do_nothing(index_elements=["worker", "seq"])
+        with self.transaction() as session:
+            before = session.exec(select(func.count(col(ExchangeRow.rowid)))).one()
+            session.execute(statement, rows)
+            return session.exec(select(func.count(col(ExchangeRow.rowid)))).one() - before
+
+    def exchanges_after(self, cursor: int, limit: int) -> list[tuple[int, Exchange]]:
+        """The next exchanges in durable order as (rowid, exchange)."""
+        query = (
+            select(ExchangeRow)
+            .where(col(ExchangeRow.rowid) > cursor)
+            .order_by(col(ExchangeRow.rowid))
+            .limit(limit)
+        )
+        with self.transaction() as session:
+            return [(row.rowid or 0, convert.exchange(row)) for row in session.exec(query)]
+
+    def exchange(self, exchange_id: str) -> Exchange | None:
+        """One exchange by its id (the response id that the client saw)."""
+        with self.transaction() as session:
+            row = session.exec(select(ExchangeRow).where(ExchangeRow.id == exchange_id)).first()
+            return convert.exchange(row) if row else None
+
+    def last_rowid(self) -> int:
+        """The rowid of the newest exchange, 0 when there is none."""
+        with self.transaction() as session:
+            return session.exec(select(func.max(ExchangeRow.rowid))).one() or 0
+
+    def count_by_version(self) -> dict[str, int]:
+        """Stored exchanges per adapter version."""
+        query = select(ExchangeRow.version, func.count(col(ExchangeRow.rowid))).group_by(ExchangeRow.version)
+        with self.transaction() as session:
+            return {str(version): int(n) for version, n in session.exec(query)}
+
+    # -- taps -------------------------------------------------------------------------------------
+
+    def note_worker(self, worker: str, pid: int, seen_at: datetime, assigned: int, dropped: int) -> None:
+        """Remember the highest numbers a tap told us."""
+        with self.transaction() as session:
+            row = session.get(WorkerRow, worker) or WorkerRow(worker=worker, pid=pid, seen_at=seen_at)
+            row.pid = pid or row.pid
+            row.seen_at = seen_at
+            row.assigned = max(row.assigned, assigned)
+            row.dropped = max(row.dropped, dropped)
+            session.add(row)
+
+    def capture_counts(self) -> dict[str, int]:
+        """Exact capture accounting over all taps: assigned, stored, dropped, unreadable, lost.
+
+        lost = numbered by a tap but not stored (an unreadable exchange is stored, without text).
+        What a tap still holds and has not been acknowledged counts as lost until it lands.
+        """
+        unread = select(func.count(col(ExchangeRow.rowid))).where(ExchangeRow.outcome == "unreadable")
+        with self.transaction() as session:
+            workers = session.exec(select(WorkerRow)).all()
+            stored = session.exec(select(func.count(col(ExchangeRow.rowid)))).one()
+            unreadable = session.exec(unread).one()
+        assigned = sum(w.assigned for w in workers)
+        return {
+            "assigned": assigned,
+            "stored": stored,
+            "dropped": sum(w.dropped for w in workers),
+            "unreadable": unreadable,
+            "lost": max(0, assigned - stored),
+        }
+
+    # -- loops ------------------------------------------------------------------------------------
+
+    def load_state(self, key: str) -> tuple[int, bytes]:
+        """(cursor, opaque state) of a loop; (0, b"") when it never ran."""
+        with self.transaction() as session:
+            row = session.get(StateRow, key)
+            return (row.cursor, row.state) if row else (0, b"")
+
+    @staticmethod
+    def save_state(session: Session, key: str, cursor: int, state: bytes) -> None:
+        """Write a loop's state inside the caller's transaction, beside what it produced."""
+        session.merge(StateRow(key=key, cursor=cursor, state=state))
+
+    # -- grades and estimates ---------------------------------------------------------------------
+
+    def add_grades(self, grades: Sequence[Grade]) -> int:
+        """Store opinions; a second one of the same source on the same exchange is left alone. Returns new ones."""
+        if not grades:
+            return 0
+        rows = [{name: getattr(g, name) for name in g.__dataclass_fields__} for g in grades]
+        statement = upsert(GradeRow).on_conflict_do_nothing(index_elements=["exchange_id", "source"])
+        with self.transaction() as session:
+            before = session.exec(select(func.count(col(GradeRow.rowid)))).one()
+            session.execute(statement, rows)
+            return session.exec(select(func.count(col(GradeRow.rowid)))).one() - before
+
+    def graded(self, after: int, version: str | None = None) -> list[tuple[int, Exchange, list[Grade]]]:
+        """Exchanges with rowid > after that somebody graded, oldest first: (rowid, exchange, its grades)."""
+        query = (
+            select(ExchangeRow, GradeRow)
+            .join(GradeRow, col(GradeRow.exchange_id) == col(ExchangeRow.id))
+            .where(col(ExchangeRow.rowid) > after)
+            .order_by(col(ExchangeRow.rowid))
+        )
+        if version is not None:
+            query = query.where(ExchangeRow.version == version)
+        found: dict[int, tuple[int, Exchange, list[Grade]]] = {}
+        with self.transaction() as session:
+            for row, mark in session.exec(query):
+                rowid = row.rowid or 0
+                if rowid not in found:
+                    found[rowid] = (rowid, convert.exchange(row), [])
+                found[rowid][2].append(convert.grade(mark))
+        return list(found.values())
+
+    def last_estimate(self, version: str | None = None) -> Estimate | None:
+        """The newest quality estimate, of one version or of any."""
+        query = select(EstimateRow).order_by(col(EstimateRow.rowid).desc()).limit(1)
+        if version is not None:
+            query = query.where(EstimateRow.version == version)
+        with self.transaction() as session:
+            row = session.exec(query).first()
+            return convert.estimate(row) if row else None
+
+    # -- decisions, orders, adapters, rollout -----------------------------------------------------
+
+    def last_alarm(self, alias: str) -> AlarmRow | None:
+        """The newest drift alarm of an alias."""
+        query = select(AlarmRow).where(AlarmRow.alias == alias).order_by(col(AlarmRow.rowid).desc()).limit(1)
+        with self.transaction() as session:
+            return session.exec(query).first()
+
+    def last_decision(self, alias: str) -> DecisionRow | None:
+        """The newest decision on an alias."""
+        query = select(DecisionRow).where(DecisionRow.alias == alias)
+        with self.transaction() as session:
+            return session.exec(query.order_by(col(DecisionRow.rowid).desc()).limit(1)).first()
+
+    def orders(self, *, alias: str | None = None, status: Sequence[str] = ()) -> list[OrderRow]:
+        """Retraining orders, newest first."""
+        query = select(OrderRow).order_by(col(OrderRow.opened_at).desc())
+        if alias is not None:
+            query = query.where(OrderRow.alias == alias)
+        if status:
+            query = query.where(col(OrderRow.status).in_(status))
+        with self.transaction() as session:
+            return list(session.exec(query).all())
+
+    def order(self, order_id: str) -> OrderRow:
+        """One order. Raises InvalidInput when nobody opened it."""
+        with self.transaction() as session:
+            row = session.get(OrderRow, order_id)
+        if row is None:
+            msg = f"there is no retraining order {order_id!r} in {self.url}: list them with `trimtab status`"
+            raise InvalidInput(msg)
+        return row
+
+    def update_order(self, order_id: str, **changes: Any) -> None:
+        """Set fields of an order."""
+        with self.transaction() as session:
+            row = session.get(OrderRow, order_id)
+            if row is None:
+                return
+            for name, value in changes.items():
+                setattr(row, name, value)
+            session.add(row)
+
+    def put_adapter(self, version: AdapterVersion, session: Session | None = None) -> None:
+        """Insert or update one adapter version."""
+        row = AdapterRow(**convert.adapter_values(version))
+        if session is not None:
+            session.merge(row)
+            return
+        with self.transaction() as own:
+            own.merge(row)
+
+    def adapters(self, alias: str | None = None) -> list[AdapterVersion]:
+        """Adapter versions, oldest first."""
+        query = select(AdapterRow).order_by(col(AdapterRow.created_at))
+        if alias is not None:
+            query = query.where(AdapterRow.alias == alias)
+        with self.transaction() as session:
+            return [convert.adapter(row) for row in session.exec(query)]
+
+    def set_adapter_status(self, name: str, status: str) -> None:
+        """Move an adapter to another place in life (accepted, rejected, live, retired)."""
+        with self.transaction() as session:
+            row = session.get(AdapterRow, name)
+            if row is not None:
+                row.status = status
+                session.add(row)
+
+    def rollout(self, alias: str) -> RolloutRow | None:
+        """Where the move of an alias stands; None before its first version is set."""
+        with self.transaction() as session:
+            return session.get(RolloutRow, alias)
+
+    def put_rollout(self, row: RolloutRow) -> None:
+        """Persist a step of a rollout before it is performed."""
+        with self.transaction() as session:
+            session.merge(row)
+
+    # -- the record -------------------------------------------------------------------------------
+
+    def record(self, kind: str, text: str, at: datetime, **data: Any) -> None:
+        """Add one line to the record that people read."""
+        with self.transaction() as session:
+            session.execute(insert(EventRow), [{"kind": kind, "text": text, "at": at, "data": data}])
+
+    def events(self, after: int = 0, limit: int = 200) -> list[EventRow]:
+        """Lines of the record after a rowid, oldest first."""
+        query = select(EventRow).where(col(EventRow.rowid) > after).order_by(col(EventRow.rowid)).limit(limit)
+        with self.transaction() as session:
+            return list(session.exec(query).all())
+
+    def put_decision(self, decision: Decision) -> None:
+        """Keep a decision with its reasons."""
+        with self.transaction() as session:
+            session.add(
+                DecisionRow(
+                    at=decision.at,
+                    alias=decision.alias,
+                    action=decision.action.value,
+                    reasons=list(decision.reasons),
+                    seen=dict(decision.seen),
+                )
+            )
+
+
+def _open(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": 30} if url.startswith("sqlite") else {})
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _pragmas(connection: Any, _record: Any) -> None:
+            cursor = connection.cursor()
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000"):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+    return engine
