@@ -71,6 +71,8 @@ class QualitySettings(_Section):
     """OpenAI-compatible endpoint of the judge; None uses the engine itself."""
     judge_model: str | None = None
     """Served name of the judge model; None switches the judge off."""
+    judge_path: Path | None = None
+    """Adapter folder of the judge, when the engine beside this sidecar serves it; kept loaded like the champion."""
     judge_kind: Literal["likelihood", "rubric"] = "likelihood"
     """likelihood: mean log-probability of the answer under a reference model. rubric: a chat model that scores."""
     judge_template: str | None = None

@@ -34,7 +34,9 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 OUTCOMES = ("complete", "client_gone", "error")
 
 _FRAME = struct.Struct(">IB")
-_FIXED = struct.Struct(">QdHBQQQQ")  # seq, started_at, status, outcome, request_cut, response_cut, total_us, dropped
+_FIXED = struct.Struct(
+    ">QdHBQQQQ"
+)  # seq, started_at, status, outcome, request_cut, response_cut, total_us, dropped
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _NONE = 0xFFFF
@@ -209,7 +211,7 @@ def decode_capture(payload: bytes) -> Capture:
         flat = struct.unpack(f">{n_marks}I", reader.take(4 * n_marks))
         request, response = reader.blob(), reader.blob()
         named = OUTCOMES[outcome]
-    except (struct.error, IndexError) as why:
+    except (struct.error, IndexError, ValueError) as why:
         raise WireFault(f"a capture cannot be read: {why}") from why
     if not reader.done():
         raise WireFault("a capture goes on after its end")

@@ -105,6 +105,7 @@ class ReadingRow(SQLModel, table=True):
     __tablename__ = "reading"
 
     rowid: int | None = Field(default=None, primary_key=True)
+    exchange_rowid: int = Field(index=True)
     window_id: str = Field(index=True)
     version: str
     feature: str
