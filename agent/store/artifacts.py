@@ -1,0 +1,110 @@
+"""Adapter artifacts: immutable folders that prove their own content.
+
+Lives here: the digest of an adapter, how a folder is sealed with a manifest, and how it is checked.
+Comes in: a folder. Goes out: a digest, or Unservable in one sentence.
+Must never know: the database, the engine, how the weights were made.
+
+The digest of an adapter is the sha256 over its sorted list of (file name, sha256 of the file), one a line.
+The manifest holds that list, so it is the only file that the digest does not cover.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.types import Unservable
+
+MANIFEST = "manifest.json"
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+PROBES = "probes.json"
+REFERENCE = "reference.jsonl"
+
+BASE_SUFFIXES = (".safetensors", ".json", ".model", ".jinja", ".txt")
+"""Files of a base model that decide what it answers: weights, configuration, tokenizer, chat template."""
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of one file as 64 hex digits; reads it in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """The digest of a set of files, given as name -> sha256 hex, in any order (pure)."""
+    lines = "".join(f"{name} {files[name]}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def list_files(folder: Path) -> dict[str, str]:
+    """Name -> sha256 of every file of an adapter folder but its manifest; folders in it are not looked into."""
+    found = (item for item in folder.iterdir() if item.is_file() and item.name != MANIFEST)
+    return {item.name: file_sha256(item) for item in found}
+
+
+def base_digest(folder: Path) -> str:
+    """The digest of a base model's folder: an adapter belongs to exactly these weights and this tokenizer."""
+    found = (item for item in folder.iterdir() if item.is_file() and item.suffix in BASE_SUFFIXES)
+    return digest_of({item.name: file_sha256(item) for item in found})
+
+
+def seal(folder: Path, facts: Mapping[str, Any]) -> str:
+    """Write the manifest of a folder that is still private to its writer; returns the digest.
+
+    `facts` (base digest, order id, recipe, metrics ...) stand beside `files` and `digest` in the manifest.
+    Everything is on disk when this returns, so that a rename of the folder publishes it whole.
+    """
+    files = list_files(folder)
+    digest = digest_of(files)
+    document = {**facts, "files": dict(sorted(files.items())), "digest": digest}
+    (folder / MANIFEST).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for item in folder.iterdir():
+        _sync(item)
+    _sync(folder)
+    return digest
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an adapter folder. Raises Unservable when there is none or it cannot be read."""
+    path = folder / MANIFEST
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Unservable(f"adapter {folder} has no readable {MANIFEST}: was it published?") from error
+    if not isinstance(document, dict) or not isinstance(document.get("files"), dict):
+        raise Unservable(f"adapter {folder}: {MANIFEST} names no files, so nothing can be checked")
+    return document
+
+
+def verify(folder: Path) -> str:
+    """Check every file of an adapter folder against its manifest; returns the digest.
+
+    Raises Unservable when the manifest is missing, a file is missing, changed or not listed, or the weights
+    or their configuration are not among the listed files.
+    """
+    listed: dict[str, str] = {str(name): str(value) for name, value in manifest(folder)["files"].items()}
+    for name in (CONFIG, WEIGHTS):
+        if name not in listed:
+            raise Unservable(f"adapter {folder}: {MANIFEST} does not list {name}")
+    present = list_files(folder)
+    for name in sorted(listed.keys() | present.keys()):
+        if name not in present:
+            raise Unservable(f"adapter {folder}: {name} is listed in {MANIFEST} but missing")
+        if name not in listed:
+            raise Unservable(f"adapter {folder}: {name} is not listed in {MANIFEST}: artifacts never change")
+        if present[name] != listed[name]:
+            raise Unservable(f"adapter {folder}: {name} is not what was published (its sha256 differs)")
+    return digest_of(present)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
