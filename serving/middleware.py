@@ -1,0 +1,73 @@
+"""The one class named in `vllm serve --middleware serving.middleware.Trimtab`.
+
+In: vLLM's ASGI app, and the environment (vLLM constructs middleware with the app alone). Out: guard(alias(tap(app))).
+Must never know: what the agent does with the captures. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import uuid4
+
+from serving.alias import Alias
+from serving.errors import InvalidInput
+from serving.guard import ASGIApp, Guard, Receive, Scope, Send
+from serving.spool import Spool
+from serving.tap import Tap
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapSettings:
+    """What the environment says. An empty socket: nothing is captured. An empty token: admin is closed to all."""
+
+    socket: str = ""
+    token: bytes = b""
+    buffer_bytes: int = 64 * MIB
+    body_cap_bytes: int = MIB
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> TapSettings:
+        """Raises `InvalidInput` for a size that is not a whole number of bytes."""
+        return cls(
+            socket=environ.get("TRIMTAB_SOCKET", ""),
+            token=environ.get("TRIMTAB_TOKEN", "").encode(),
+            buffer_bytes=_size(
+                environ, "TRIMTAB_BUFFER_BYTES", cls.__dataclass_fields__["buffer_bytes"].default
+            ),
+            body_cap_bytes=_size(
+                environ, "TRIMTAB_BODY_CAP_BYTES", cls.__dataclass_fields__["body_cap_bytes"].default
+            ),
+        )
+
+
+def _size(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name, "")
+    if not text:
+        return default
+    if not text.isdecimal():
+        raise InvalidInput(f"{name} is {text!r}: write a whole number of bytes, such as {default}.")
+    return int(text)
+
+
+class Trimtab:
+    """ASGI middleware: closes admin doors, resolves aliases, captures exchanges."""
+
+    def __init__(self, app: ASGIApp, settings: TapSettings | None = None) -> None:
+        settings = settings or TapSettings.read(os.environ)
+        self.spool: Spool | None = None
+        if settings.socket:
+            self.spool = Spool(
+                settings.socket, uuid4().hex, settings.buffer_bytes, lambda table: alias.adopt(table)
+            )
+            app = Tap(app, self.spool, settings.body_cap_bytes, settings.token)
+        alias = self.alias = Alias(app)
+        self._app = Guard(alias, settings.token)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.spool is not None and scope["type"] == "lifespan":
+            self.spool.start()
+        await self._app(scope, receive, send)
