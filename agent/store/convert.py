@@ -8,13 +8,25 @@ Must never know: sessions, engines, files.
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
-from agent.store.tables import AdapterRow, AlarmRow, EstimateRow, ExchangeRow, GradeRow, OrderRow
+from agent.store.tables import (
+    AdapterRow,
+    AlarmRow,
+    DecisionRow,
+    EstimateRow,
+    ExchangeRow,
+    GradeRow,
+    OrderRow,
+    ReadingRow,
+)
 from agent.types import (
+    Action,
     AdapterVersion,
     Alarm,
     Check,
+    Decision,
     Estimate,
     Exchange,
     Grade,
@@ -56,6 +68,44 @@ def alarm(row: AlarmRow) -> Alarm:
     values["features"] = tuple((str(f), float(e), float(s)) for f, e, s in row.features)
     values["examples"] = tuple(row.examples)
     return Alarm(**values)
+
+
+def detector_rows(
+    *,
+    exchange_rowid: int,
+    window_id: str,
+    version: str,
+    at: datetime,
+    reference_rows: int,
+    reference_wanted: int,
+    evidence: float | None = None,
+    threshold: float | None = None,
+) -> list[ReadingRow]:
+    """What the detector says after an exchange, as readings; `evidence` and `threshold` are log10."""
+    said = {
+        "reference_rows": float(reference_rows),
+        "reference_wanted": float(reference_wanted),
+        "log10_evidence": evidence,
+        "log10_threshold": threshold,
+    }
+    pinned: dict[str, Any] = {
+        "exchange_rowid": exchange_rowid,
+        "window_id": window_id,
+        "version": version,
+        "at": at,
+    }
+    return [
+        ReadingRow(**pinned, feature="detector", measure=measure, value=value)
+        for measure, value in said.items()
+        if value is not None
+    ]
+
+
+def decision(row: DecisionRow) -> Decision:
+    """A decision from the store."""
+    return Decision(
+        at=row.at, alias=row.alias, action=Action(row.action), reasons=tuple(row.reasons), seen=row.seen
+    )
 
 
 def grade(row: GradeRow) -> Grade:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, LargeBinary, TypeDecorator, UniqueConstraint
+from sqlalchemy import JSON, Column, DateTime, Index, LargeBinary, TypeDecorator, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 
@@ -46,7 +46,10 @@ class ExchangeRow(SQLModel, table=True):
     """One redacted exchange. `rowid` orders them as they became durable; every cursor counts in it."""
 
     __tablename__ = "exchange"
-    __table_args__ = (UniqueConstraint("worker", "seq"),)
+    __table_args__ = (
+        UniqueConstraint("worker", "seq"),
+        Index("exchange_tally", "alias", "version", "outcome"),  # counting never touches the texts
+    )
 
     rowid: int | None = Field(default=None, primary_key=True)
     id: str = Field(index=True)
@@ -108,7 +111,7 @@ class ReadingRow(SQLModel, table=True):
     exchange_rowid: int = Field(index=True)
     window_id: str = Field(index=True)
     version: str
-    feature: str
+    feature: str = Field(index=True)
     measure: str
     value: float
     at: datetime = Field(sa_column=_utc())
