@@ -1,0 +1,236 @@
+"""The watch loop: stored exchanges -> features, window profiles, the detector, readings and alarms.
+
+Lives here: the only line where the rooms profile and drift meet, and the transaction that makes it exactly-once.
+Comes in: exchanges after a cursor. Goes out: profile, reading and alarm rows, and the new cursor, all in one commit.
+Must never know: what anybody will do about an alarm.
+
+One detector watches the stream of one version. It learns from the reference that the version brings
+(`reference.jsonl` in its folder), or from the first exchanges that the version answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from agent.drift.detector import Detector
+from agent.drift.distances import distances
+from agent.drift.records import Record, record_of
+from agent.profile.features import features
+from agent.profile.profiler import Profiler
+from agent.settings import Settings
+from agent.store import Store, convert
+from agent.store.tables import EventRow, ProfileRow, ReadingRow
+from agent.types import Alarm, Exchange, Features, InvalidInput
+
+BATCH = 200
+STATE = "watch"
+
+
+@dataclass
+class _State:
+    """What must survive a restart: whose stream is watched, and the detector or what it is learning from."""
+
+    version: str = ""
+    learning: list[dict[str, Any]] = field(default_factory=list)
+    detector: str = ""
+    reference_rows: int = 0
+    window_from: dict[str, int] = field(default_factory=dict)
+    reference_window: dict[str, str] = field(default_factory=dict)
+
+
+class Watch:
+    """Follows the stream of stored exchanges, a batch a tick."""
+
+    def __init__(self, settings: Settings, store: Store, on_alarm: Callable[[int, Alarm], None]) -> None:
+        """`on_alarm(alarm rowid, alarm)` is called after the alarm is durable."""
+        self._settings = settings
+        self._store = store
+        self._on_alarm = on_alarm
+        self.cursor, state = store.load_state(STATE)
+        self._state = _State(**json.loads(state)) if state else _State()
+        self._detector = Detector.restore(base64.b64decode(self._state.detector)) if self._state.detector else None
+        self._windows: dict[str, list[Features]] = {}
+        self._recall_windows()
+
+    @property
+    def phase(self) -> str:
+        """What the detector is doing, in words."""
+        if self._detector is not None:
+            return "watching"
+        return f"learning {len(self._state.learning)}/{self._settings.drift.reference_rows}"
+
+    def tick(self, now: datetime) -> int:
+        """Look at the next batch; returns how many exchanges it held."""
+        row = self._store.rollout(self._settings.alias)
+        if row is None:
+            return 0
+        if row.phase in ("steady", "drain") and row.champion != self._state.version:
+            self._follow(row.champion, now)
+        batch = self._store.exchanges_after(self.cursor, BATCH)
+        if not batch:
+            return 0
+        produced: list[Any] = []
+        alarms: list[tuple[int, Alarm]] = []
+        for rowid, exchange in batch:
+            if exchange.alias == self._settings.alias and exchange.profiled:
+                produced += self._profile(rowid, exchange)
+                alarms += self._watch(rowid, exchange)
+        produced += self._evidence(batch[-1][0], now)
+        self._commit(batch[-1][0], produced, alarms, now)
+        return len(batch)
+
+    # -- profiles ---------------------------------------------------------------------------------
+
+    def _profile(self, rowid: int, exchange: Exchange) -> list[Any]:
+        rows = self._windows.setdefault(exchange.version, [])
+        if not rows:
+            self._state.window_from[exchange.version] = rowid
+        rows.append(features(exchange))
+        if len(rows) < self._settings.drift.window_rows:
+            return []
+        profiler = Profiler()
+        profiler.track(rows)
+        profile = profiler.serialize()
+        window_id = f"{exchange.version}-{self._state.window_from[exchange.version]}"
+        first = self._store.exchanges_after(self._state.window_from[exchange.version] - 1, 1)[0][1]
+        produced: list[Any] = [
+            ProfileRow(
+                window_id=window_id,
+                version=exchange.version,
+                start_at=first.started_at,
+                end_at=exchange.started_at,
+                rows=len(rows),
+                profile=profile,
+            )
+        ]
+        reference = self._state.reference_window.setdefault(exchange.version, base64.b64encode(profile).decode())
+        for feature, measure, value in distances(base64.b64decode(reference), profile):
+            produced.append(
+                ReadingRow(
+                    exchange_rowid=rowid,
+                    window_id=window_id,
+                    version=exchange.version,
+                    feature=feature,
+                    measure=measure,
+                    value=value,
+                    at=exchange.started_at,
+                )
+            )
+        self._windows[exchange.version] = []
+        return produced
+
+    def _recall_windows(self) -> None:
+        """Rows of half-filled windows are not saved: they are computed again from the stored exchanges."""
+        for version, first in self._state.window_from.items():
+            upto = [e for r, e in self._store.exchanges_after(first - 1, 50 * BATCH) if r <= self.cursor]
+            rows = [features(e) for e in upto if e.version == version and e.profiled]
+            self._windows[version] = rows if len(rows) < self._settings.drift.window_rows else []
+
+    # -- drift ------------------------------------------------------------------------------------
+
+    def _follow(self, version: str, now: datetime) -> None:
+        """Another version answers now: its own reference, or learning from what it answers first."""
+        self._state.version, self._detector = version, None
+        self._state.learning, self._state.reference_rows = [], 0
+        path = reference_path(self._settings, self._store, version)
+        if path is None:
+            self._store.record("reference", f"{version} brings no reference: learning from its first answers", now)
+            return
+        records = read_reference(path)
+        self._fit(records)
+        self._store.record("reference", f"watching {version} against its {len(records)} reference exchanges", now)
+
+    def _fit(self, records: Sequence[Record]) -> None:
+        drift = self._settings.drift
+        self._detector = Detector.fit(
+            records,
+            alias=self._settings.alias,
+            version=self._state.version,
+            budget_rows=drift.budget_windows * drift.window_rows,
+            seed=drift.seed,
+        )
+        self._state.reference_rows = len(records)
+        self._state.learning = []
+
+    def _watch(self, rowid: int, exchange: Exchange) -> list[tuple[int, Alarm]]:
+        if exchange.version != self._state.version:
+            return []
+        record = record_of(exchange)
+        if self._detector is not None:
+            alarm = self._detector.update(record)
+            return [] if alarm is None else [(rowid, alarm)]
+        self._state.learning.append({**asdict(record), "at": record.at.isoformat()})
+        if len(self._state.learning) >= self._settings.drift.reference_rows:
+            self._fit([_record(item) for item in self._state.learning])
+        return []
+
+    def _evidence(self, rowid: int, now: datetime) -> list[ReadingRow]:
+        watching = self._detector
+        return convert.detector_rows(
+            exchange_rowid=rowid,
+            window_id="live",
+            version=self._state.version,
+            at=now,
+            reference_rows=self._state.reference_rows if watching else len(self._state.learning),
+            reference_wanted=self._state.reference_rows if watching else self._settings.drift.reference_rows,
+            evidence=watching.evidence if watching else None,
+            threshold=watching.threshold if watching else None,
+        )
+
+    # -- one commit -------------------------------------------------------------------------------
+
+    def _commit(self, cursor: int, produced: list[Any], alarms: list[tuple[int, Alarm]], now: datetime) -> None:
+        if self._detector is not None:
+            self._state.detector = base64.b64encode(self._detector.state()).decode()
+        else:
+            self._state.detector = ""
+        rows = [convert.alarm_row(alarm, rowid) for rowid, alarm in alarms]
+        with self._store.transaction() as session:
+            for row in (*produced, *rows):
+                session.add(row)
+            for rowid, alarm in alarms:
+                data = {"exchange_rowid": rowid, "evidence": alarm.evidence}
+                session.add(EventRow(at=now, kind="alarm", text=alarm.reason, data=data))
+            self._store.save_state(session, STATE, cursor, json.dumps(asdict(self._state)).encode())
+        self.cursor = cursor
+        for row, (_, alarm) in zip(rows, alarms, strict=True):
+            self._on_alarm(row.rowid or 0, alarm)
+
+
+def reference_path(settings: Settings, store: Store, version: str) -> Path | None:
+    """Where the reference of a version lies: the settings name the first one, later ones bring their own."""
+    if version == settings.first_version and settings.reference is not None:
+        return settings.reference
+    for adapter in store.adapters(settings.alias):
+        path = Path(adapter.path) / "reference.jsonl"
+        if adapter.name == version and path.exists():
+            return path
+    return None
+
+
+def read_reference(path: Path) -> list[Record]:
+    """Records of a JSON lines file with keys prompt, answer (or response) and optionally at, user, conversation."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return [_record(json.loads(line), n) for n, line in enumerate(lines, 1) if line.strip()]
+    except (OSError, ValueError, KeyError) as error:
+        msg = f"reference {path} is not JSON lines with prompt and answer ({error}): record it again or unset `reference`"
+        raise InvalidInput(msg) from error
+
+
+def _record(item: dict[str, Any], number: int = 0) -> Record:
+    at = item.get("at") or "1970-01-01T00:00:00+00:00"
+    return Record(
+        id=str(item.get("id", number)),
+        prompt=item["prompt"],
+        answer=item["answer"] if "answer" in item else item["response"],
+        at=datetime.fromisoformat(at),
+        user=item.get("user"),
+        conversation=item.get("conversation"),
+    )

@@ -1,0 +1,1 @@
+"""Wanted versions against live versions: load, prove, shift, drain, unload."""

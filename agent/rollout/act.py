@@ -1,0 +1,270 @@
+"""Performs the steps that `plan` names, one a tick, each persisted before the next.
+
+Lives here: the level-triggered reconcile of one alias: engine, store and taps brought to what is wanted.
+Comes in: the store's rollout row, the engine's loaded models. Goes out: loads, probes, weights, unloads, events.
+Must never know: why a version was accepted; how quality is measured.
+
+A crash between any two lines is safe: every tick starts from the store and the engine as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import func
+from sqlmodel import col, select
+
+from agent.rollout import plan
+from agent.settings import Settings
+from agent.store import Store
+from agent.store.artifacts import PROBES, manifest, verify
+from agent.store.tables import ExchangeRow, RolloutRow
+from agent.types import AdapterVersion, InvalidInput, TrimtabError, Unservable
+
+MISMATCHES_ALLOWED = 1
+"""Probes that may differ: greedy decoding in bf16 may break a near tie differently in another batch."""
+
+
+class EnginePort(Protocol):
+    """What a rollout asks of an engine; `serving.engine.Engine` is the real one."""
+
+    def live(self) -> bool:
+        """Whether the engine answers."""
+
+    def models(self) -> Mapping[str, str]:
+        """What it serves now, base and adapters: name -> folder."""
+
+    def load(self, name: str, folder: Path | str) -> None:
+        """Load an adapter folder under a name. Raises RemoteFault or Unservable."""
+
+    def unload(self, name: str) -> None:
+        """Forget an adapter; one that is not there is fine."""
+
+    def probe(self, name: str, probes: Sequence[Sequence[Mapping[str, str]]]) -> list[str]:
+        """Greedy answers of one model to recorded chats, in their order."""
+
+
+class Rollout:
+    """Keeps one alias answered by the version that the store wants."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        engine: EnginePort,
+        push: Callable[[Mapping[str, Mapping[str, float]]], None],
+    ) -> None:
+        """`push` hands the alias table to every tap; it is called at each change and is idempotent."""
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._push = push
+        self._pushed: Mapping[str, float] | None = None
+        self._refused = ""
+        self._rules = plan.Rules(
+            steps=settings.rollout.steps,
+            step_exchanges=settings.rollout.step_exchanges,
+            step_max_s=settings.rollout.step_max_s,
+            max_error_ratio=settings.rollout.max_error_ratio,
+            drain_s=settings.engine.drain_s,
+        )
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Version -> share of users, as last pushed."""
+        return self._pushed or {}
+
+    def tick(self, now: datetime) -> str:
+        """Bring the world one step closer to what is wanted; says in words what it did or waits for."""
+        row = self._store.rollout(self._settings.alias)
+        if row is None:
+            return "no version has been set for this alias yet"
+        if not self._engine.live():
+            self._pushed = None
+            return "the engine does not answer"
+        stand = _stand(row)
+        try:
+            self._hold_loaded(stand, now)
+        except Unservable as fault:
+            return self._refuse(row, stand, str(fault), now)
+        self._set_weights(plan.weights(stand, self._rules))
+        step = plan.next_step(stand, self._waiting(stand), self._traffic(row, stand, now), self._rules)
+        try:
+            return self._perform(step, row, stand, now)
+        except Unservable as fault:
+            return self._refuse(row, stand, str(fault), now)
+
+    # -- what is there ----------------------------------------------------------------------------
+
+    def _hold_loaded(self, stand: plan.Stand, now: datetime) -> None:
+        loaded = set(self._engine.models())
+        paths = {version.name: version for version in self._store.adapters(self._settings.alias)}
+        self._hold_judge(loaded, now)
+        for name in plan.wanted(stand):
+            if name in loaded:
+                continue
+            version = paths.get(name)
+            if version is None:
+                msg = f"{name} is wanted but the store has no such adapter"
+                raise Unservable(msg)
+            digest = verify(Path(version.path))
+            if digest != version.digest:
+                msg = f"{name} at {version.path} is not what was evaluated: digest {digest[:12]} instead of {version.digest[:12]}"
+                raise Unservable(msg)
+            self._engine.load(name, version.path)
+            self._store.record("loaded", f"the engine holds {name}", now, version=name, digest=digest)
+        for name in self._leftovers(stand, loaded):
+            self._engine.unload(name)
+            self._store.record("unloaded", f"the engine let {name} go", now, version=name)
+
+    def _hold_judge(self, loaded: set[str], now: datetime) -> None:
+        judge, path = self._settings.quality.judge_model, self._settings.quality.judge_path
+        if judge and path and judge not in loaded:
+            verify(path)
+            self._engine.load(judge, path)
+            self._store.record("loaded", f"the engine holds the judge {judge}", now, version=judge)
+
+    def _leftovers(self, stand: plan.Stand, loaded: set[str]) -> list[str]:
+        over = [v.name for v in self._store.adapters(self._settings.alias) if v.status in ("rejected", "retired")]
+        return [name for name in over if name in loaded and name not in plan.wanted(stand)]
+
+    def _waiting(self, stand: plan.Stand) -> str | None:
+        accepted = [v for v in self._store.adapters(self._settings.alias) if v.status == "accepted"]
+        names = [v.name for v in accepted if v.name not in (stand.champion, stand.challenger)]
+        return names[-1] if names else None
+
+    def _traffic(self, row: RolloutRow, stand: plan.Stand, now: datetime) -> plan.Traffic:
+        since = row.step_since_at or now
+        answered = failed = 0
+        if stand.phase == "shift" and stand.challenger:
+            answered, failed = self._count(stand.challenger, row.step_since_rowid)
+        return plan.Traffic(answered=answered, failed=failed, step_age_s=(now - since).total_seconds())
+
+    def _count(self, version: str, after: int) -> tuple[int, int]:
+        after_step = (ExchangeRow.version == version, col(ExchangeRow.rowid) > after)
+        query = select(func.count(col(ExchangeRow.rowid))).where(*after_step)
+        with self._store.transaction() as session:
+            answered = session.exec(query).one()
+            failed = session.exec(query.where(col(ExchangeRow.status) >= 500)).one()
+        return answered, failed
+
+    # -- what is done -----------------------------------------------------------------------------
+
+    def _perform(self, step: plan.Step, row: RolloutRow, stand: plan.Stand, now: datetime) -> str:
+        match step:
+            case plan.Begin(challenger=name):
+                said = f"{name} was accepted: it is loaded beside {stand.champion} and proves itself"
+                self._move(row, now, said, challenger=name, phase="probe", step=0)
+            case plan.Probe(challenger=name):
+                said = self._prove(row, name, now)
+            case plan.Shift(step=index, share=share):
+                said = f"{stand.challenger} answers {share:.0%} of users"
+                self._move(row, now, said, step=index)
+            case plan.Promote(champion=name):
+                said = f"{name} answers everyone; {stand.champion} finishes its streams"
+                self._store.set_adapter_status(name, "live")
+                self._move(row, now, said, champion=name, challenger=stand.champion, phase="drain", step=0)
+            case plan.Unload(version=name):
+                self._store.set_adapter_status(name, "retired")
+                said = f"{name} is retired; {stand.champion} is the champion"
+                self._move(row, now, said, challenger=None, phase="steady", step=0)
+            case plan.Abort(challenger=name, reason=reason):
+                said = self._abort(row, name, reason, now)
+            case plan.Wait(reason=reason):
+                return reason
+        return said
+
+    def _prove(self, row: RolloutRow, name: str, now: datetime) -> str:
+        version = next(v for v in self._store.adapters(self._settings.alias) if v.name == name)
+        probes = read_probes(version)[: self._settings.rollout.probes]
+        answers = self._engine.probe(name, [messages for messages, _ in probes])
+        wrong = [was for (_, was), answer in zip(probes, answers, strict=True) if was != answer]
+        if len(wrong) > MISMATCHES_ALLOWED:
+            reason = f"{name} as served gives other answers than at its evaluation ({len(wrong)} of {len(probes)} probes)"
+            return self._abort(row, name, reason, now)
+        said = (
+            f"{name} as served is {name} as evaluated: digest {version.digest[:12]} and "
+            f"{len(probes) - len(wrong)} of {len(probes)} recorded answers repeated; "
+            f"it answers {self._rules.steps[0]:.0%} of users"
+        )
+        self._move(row, now, said, phase="shift", step=0)
+        return said
+
+    def _abort(self, row: RolloutRow, name: str, reason: str, now: datetime) -> str:
+        self._store.set_adapter_status(name, "rejected")
+        self._move(row, now, f"rolled back: {reason}", challenger=None, phase="steady", step=0)
+        return f"rolled back: {reason}"
+
+    def _refuse(self, row: RolloutRow, stand: plan.Stand, reason: str, now: datetime) -> str:
+        if stand.challenger and stand.phase in ("probe", "shift"):
+            return self._abort(row, stand.challenger, reason, now)
+        if reason != self._refused:
+            self._store.record("unservable", reason, now)
+        self._refused = reason
+        return reason
+
+    def _move(self, row: RolloutRow, now: datetime, said: str, **changes: object) -> None:
+        """Persist the new stand, tell the record, and let the taps know at once."""
+        for name, value in changes.items():
+            setattr(row, name, value)
+        row.step_since_rowid = self._store.last_rowid()
+        row.step_since_at = row.updated_at = now
+        row.note = said
+        self._store.put_rollout(row)
+        shares = plan.weights(_stand(row), self._rules)
+        self._store.record("rollout", said, now, phase=row.phase, step=row.step, weights=dict(shares))
+        self._set_weights(shares)
+
+    def _set_weights(self, shares: Mapping[str, float]) -> None:
+        if shares != self._pushed:
+            self._push({self._settings.alias: shares})
+            self._pushed = shares
+
+
+def read_probes(version: AdapterVersion) -> list[tuple[list[dict[str, str]], str]]:
+    """The recorded chats of an adapter with its exact greedy answers: [(messages, answer), ...]."""
+    path = Path(version.path) / PROBES
+    try:
+        probes = json.loads(path.read_text(encoding="utf-8"))
+        return [(probe["messages"], probe["answer"]) for probe in probes]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{version.name} has no readable {PROBES}, so nothing proves that it is what was evaluated"
+        raise Unservable(msg) from error
+
+
+def adopt(settings: Settings, store: Store, now: datetime) -> None:
+    """Make the settings' first champion the stand of the alias, once. Raises InvalidInput when there is none."""
+    if store.rollout(settings.alias) is not None:
+        return
+    if settings.champion is None:
+        msg = "no adapter answers for this alias yet: set `champion` to the folder of the adapter that should"
+        raise InvalidInput(msg)
+    try:
+        digest = verify(settings.champion)
+    except TrimtabError as error:
+        msg = f"champion {settings.champion} cannot be used: {error}"
+        raise InvalidInput(msg) from error
+    name = settings.first_version
+    store.put_adapter(
+        AdapterVersion(
+            name=name,
+            alias=settings.alias,
+            path=str(settings.champion.resolve()),
+            digest=digest,
+            base_digest=str(manifest(settings.champion).get("base_digest", "")),
+            parent=None,
+            status="live",
+            created_at=now,
+        )
+    )
+    store.put_rollout(RolloutRow(alias=settings.alias, champion=name, phase="steady", updated_at=now))
+    store.record("adopted", f"{name} answers for {settings.alias}", now, version=name, digest=digest)
+
+
+def _stand(row: RolloutRow) -> plan.Stand:
+    phase: plan.Phase = row.phase  # type: ignore[assignment]  # the column is a plain string
+    return plan.Stand(champion=row.champion, challenger=row.challenger, phase=phase, step=row.step)
