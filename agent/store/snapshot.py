@@ -160,7 +160,7 @@ class AdapterSeen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolloutSeen:
-    """Who should answer, how far the move is, and the shares of users if they are known."""
+    """Who should answer, how far the move is, the shares of users, and how often a move was undone."""
 
     champion: str
     challenger: str | None
@@ -168,7 +168,9 @@ class RolloutSeen:
     step: int
     note: str
     updated_at: datetime
-    weights: dict[str, float] | None
+    weights: dict[str, float]
+    rolled_back: int
+    rolled_back_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,7 +205,7 @@ class QualityPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """Everything that is shown, at one moment. Estimates: the newest of each version."""
+    """Everything that is shown, at one moment. `orders` are the newest, `order_counts` counts all."""
 
     alias: str
     at: datetime
@@ -216,6 +218,7 @@ class Snapshot:
     grades: tuple[Grades, ...]
     decision: Decision | None
     orders: tuple[OrderSeen, ...]
+    order_counts: dict[str, int]
     adapters: tuple[AdapterSeen, ...]
     rollout: RolloutSeen | None
     events: tuple[Event, ...]
@@ -259,6 +262,7 @@ def snapshot(store: Store, alias: str, now: datetime, weights: Mapping[str, floa
             grades=_grades(session),
             decision=_decision(session, alias),
             orders=_orders(session, alias),
+            order_counts=_order_counts(session, alias),
             adapters=tuple(AdapterSeen(**_fields(AdapterSeen, row)) for row in adapters),
             rollout=_rollout(session, alias, weights),
             events=_events(session),
@@ -371,13 +375,36 @@ def _orders(session: Session, alias: str) -> tuple[OrderSeen, ...]:
     return tuple(OrderSeen(**_fields(OrderSeen, row)) for row in session.exec(query.limit(NEWEST_ORDERS)))
 
 
+def _order_counts(session: Session, alias: str) -> dict[str, int]:
+    query = select(OrderRow.status, func.count()).where(OrderRow.alias == alias).group_by(OrderRow.status)
+    return dict(session.exec(query).all())
+
+
 def _rollout(session: Session, alias: str, weights: Mapping[str, float] | None) -> RolloutSeen | None:
     row = session.get(RolloutRow, alias)
     if row is None:
         return None
-    known = dict(weights) if weights is not None else {row.champion: 1.0} if row.phase == "steady" else None
-    values = {name: getattr(row, name) for name in RolloutSeen.__dataclass_fields__ if name != "weights"}
-    return RolloutSeen(**values, weights=known)
+    undone = (EventRow.kind == "rollout", col(EventRow.text).startswith("rolled back"))
+    n, at = session.exec(select(func.count(), func.max(EventRow.at)).where(*undone)).one()
+    known = weights if weights is not None else _moved(session) or {row.champion: 1.0}
+    return RolloutSeen(
+        champion=row.champion,
+        challenger=row.challenger,
+        phase=row.phase,
+        step=row.step,
+        note=row.note,
+        updated_at=row.updated_at,
+        weights=dict(known),
+        rolled_back=n,
+        rolled_back_at=at,
+    )
+
+
+def _moved(session: Session) -> dict[str, float] | None:
+    """The shares that the last recorded move of a rollout set."""
+    query = select(EventRow).where(EventRow.kind == "rollout").order_by(col(EventRow.rowid).desc()).limit(1)
+    row = session.exec(query).first()
+    return None if row is None else row.data.get("weights")
 
 
 def _events(session: Session) -> tuple[Event, ...]:

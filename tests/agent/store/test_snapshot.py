@@ -84,7 +84,9 @@ def test_an_empty_store_has_a_snapshot(store: Store) -> None:
     """The page must open before the first exchange."""
     seen = snapshot(store, "home", START)
     assert seen.drift.phase == "idle"
-    assert seen.alarm is seen.decision is seen.rollout is None
+    assert seen.alarm is None
+    assert seen.decision is None
+    assert seen.rollout is None
     assert json.loads(json.dumps(seen.to_json()))["capture"]["stored"] == 0
 
 
@@ -149,7 +151,7 @@ def test_the_alarm_brings_its_texts(store: Store) -> None:
 
 
 def test_the_newest_of_everything_is_shown(store: Store) -> None:
-    """Estimates by version, grades by source, decision, order, adapter, rollout and record must all be there."""
+    """Estimates, grades, decision, orders, adapters, rollout and record must all be there."""
     store.add_exchanges([exchange(1)])
     grade = Grade(exchange_id="chatcmpl-1", source="judge", score=0.5, truth=False, at=START, cost_tokens=9)
     store.add_grades([grade, replace(grade, source="recogniser", truth=True, cost_tokens=0)])
@@ -186,9 +188,9 @@ def test_the_newest_of_everything_is_shown(store: Store) -> None:
                     method="ppi++",
                 )
             )
-        session.add(
-            OrderRow(id="o1", alias="home", status="running", reason="r", document={}, opened_at=START)
-        )
+        for status, at in (("done", START), ("running", START + timedelta(hours=1))):
+            order = OrderRow(id=status, alias="home", status=status, reason="r", document={}, opened_at=at)
+            session.add(order)
     seen = snapshot(store, "home", START)
     assert [e.value for e in seen.estimates] == [0.6]
     assert [(g.source, g.truth, g.n, g.cost_tokens, g.last_at) for g in seen.grades] == [
@@ -197,7 +199,8 @@ def test_the_newest_of_everything_is_shown(store: Store) -> None:
     ]
     assert seen.decision is not None
     assert seen.decision.action is Action.RETRAIN
-    assert seen.orders[0].status == "running"
+    assert [order.status for order in seen.orders] == ["running", "done"]
+    assert seen.order_counts == {"done": 1, "running": 1}
     assert seen.adapters[0].digest == "d"
     assert seen.rollout is not None
     assert seen.rollout.weights == {"home-v1": 1.0}
@@ -228,6 +231,19 @@ def test_a_chart_stays_small_and_keeps_its_peak(store: Store) -> None:
     assert max(point.evidence for point in series) == 9.0
     assert [p.rowid for p in series] == sorted(p.rowid for p in series)
     assert series[-1].threshold == 4.7
+
+
+def test_a_rollout_under_way_shows_its_shares_and_its_failures(store: Store) -> None:
+    """While users move, shares come from the last recorded move; a roll back is counted, not forgotten."""
+    later = START + timedelta(minutes=1)
+    row = RolloutRow(alias="home", champion="home-v1", challenger="home-v2", phase="shift", updated_at=START)
+    store.put_rollout(row)
+    store.record("rollout", "rolled back: it failed", START, weights={"home-v1": 1.0})
+    store.record("rollout", "home-v2 answers 10%", later, weights={"home-v1": 0.9, "home-v2": 0.1})
+    seen = snapshot(store, "home", later)
+    assert seen.rollout is not None
+    assert seen.rollout.weights == {"home-v1": 0.9, "home-v2": 0.1}
+    assert (seen.rollout.rolled_back, seen.rollout.rolled_back_at) == (1, START)
 
 
 def test_another_alias_is_not_mixed_in(store: Store) -> None:
