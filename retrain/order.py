@@ -1,0 +1,201 @@
+"""A retraining order: what to train, from which data, and what it must prove.
+
+In: a YAML or JSON file. Out: a frozen, fully checked `Order`, or InvalidInput in one sentence.
+Must never know: the store, the engine, torch. Paths are relative to the folder where the job is started.
+
+An order without an engine is a *bootstrap* order: it makes a first version from the replay rows alone and
+publishes it without a contest, because there is nobody to contest with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from retrain.recipe import Recipe
+from serving.errors import InvalidInput
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""A name that is also a folder and a model name: letters, digits, dot, dash and underscore."""
+
+
+def _recipe(value: Any) -> Any:
+    """Read a recipe where pydantic looks for one; its own sentences become pydantic's."""
+    if not isinstance(value, dict):
+        return value
+    try:
+        return Recipe.from_json(value)
+    except (InvalidInput, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Champion(_Part):
+    """The version that answers now."""
+
+    name: Name
+    """Its served name in the engine."""
+    path: Path
+    """Its adapter folder, for starting from its weights."""
+    digest: str | None = None
+    """What its folder must verify to; None leaves that unchecked."""
+
+
+class EnginePart(_Part):
+    """The vLLM server that answers the holdout."""
+
+    url: str = Field(pattern=r"^https?://")
+    base_model: str = "base"
+    """Served name of the bare model."""
+
+
+class BaseModelPart(_Part):
+    """The base model's weights."""
+
+    path: Path
+
+
+class DataPart(_Part):
+    """Which rows."""
+
+    since_rowid: int = Field(default=0, ge=0)
+    """Fresh exchanges are those with since_rowid < rowid <= until_rowid."""
+    until_rowid: int | None = Field(default=None, ge=0)
+    """None: up to the newest when curation runs."""
+    replay: Path | None = None
+    """JSON lines {"messages" or "prompt", "answer"}; rows with "split": "holdout" make the old slice."""
+    labeller: str | None = Field(default=None, pattern=r"^.+\.py:[A-Za-z_]\w*$")
+    """`file.py:function`, text -> answer or None."""
+    max_fresh_rows: int = Field(default=400, ge=0)
+    max_replay_rows: int = Field(default=400, ge=0)
+    holdout_rows: int = Field(default=120, ge=1)
+    """Rows of each holdout slice, at most."""
+
+
+class JudgePart(_Part):
+    """The judge as it was set when the order was opened; recorded, not used to decide."""
+
+    url: str | None = None
+    model: str | None = None
+    kind: Literal["likelihood", "rubric"] = "likelihood"
+    template: str | None = None
+    midpoint: float = -0.5
+    slope: float = 5.0
+
+
+class GatePart(_Part):
+    """The bounds of the gate."""
+
+    min_gain: float = Field(default=0.05, ge=0, le=1)
+    max_loss: float = Field(default=0.05, ge=0, le=1)
+
+
+class Order(_Part):
+    """One retraining order, checked."""
+
+    id: Name
+    reason: str
+    """Why it was opened, in words; goes into the manifest."""
+    alias: str
+    """The model name that clients use; only its exchanges are learnt from."""
+    champion: Champion | None = None
+    """None: nobody answers yet; the challenger then contests with the bare model alone."""
+    challenger: Name
+    """Name of the adapter to make; never used before."""
+    store: str
+    """SQLAlchemy URL of the store."""
+    home: Path
+    """Folder of all state: adapters/ and orders/ lie in it."""
+    engine: EnginePart | None = None
+    """None: a bootstrap order, published without evaluation."""
+    base_model: BaseModelPart
+    data: DataPart
+    recipe: Annotated[Recipe, BeforeValidator(_recipe)] = Recipe()
+    init_from_champion: bool = True
+    judge: JudgePart | None = None
+    gate: GatePart = GatePart()
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Order:
+        if self.champion is not None and self.champion.name == self.challenger:
+            msg = f"challenger {self.challenger!r} is the champion's own name: every version needs a new one"
+            raise ValueError(msg)
+        if self.engine is None and self.data.replay is None:
+            msg = "an order without an engine learns from data.replay, which is missing"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def bootstrap(self) -> bool:
+        """True when there is no engine to hold a contest in."""
+        return self.engine is None
+
+    @property
+    def work(self) -> Path:
+        """The order's own folder, `<home>/orders/<id>`."""
+        return self.home / "orders" / self.id
+
+    @property
+    def init(self) -> Path | None:
+        """The adapter whose weights training starts from."""
+        return self.champion.path if self.champion is not None and self.init_from_champion else None
+
+    def digest(self) -> str:
+        """The sha256 of what was ordered: work done for one order is never taken for another's."""
+        document = self.model_dump(mode="json", exclude={"recipe"}) | {"recipe": self.recipe.to_json()}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def parse(document: Any, where: str = "order") -> Order:
+    """An order from a plain document. Raises InvalidInput in one sentence that says what to write."""
+    if not isinstance(document, dict):
+        raise InvalidInput(f"{where} must hold a mapping of order keys to values, not a {_kind(document)}")
+    try:
+        return Order.model_validate(document)
+    except ValidationError as error:
+        raise InvalidInput(f"{where}: {_first_fault(error)}") from error
+
+
+def load(path: Path) -> Order:
+    """An order from a YAML or JSON file. Raises InvalidInput in one sentence."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise InvalidInput(f"order file {path} cannot be read ({said}): give a YAML or JSON file") from error
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())
+        raise InvalidInput(f"order file {path} is neither YAML nor JSON: {said}") from error
+    return parse(document, f"order file {path}")
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        *section, _ = fault["loc"]
+        known = ", ".join(sorted(_fields(section)))
+        return f"unknown key {where!r}; known keys there are: {known}"
+    said = str(fault["msg"]).removeprefix("Value error, ").replace("\n", " ")
+    return f"{where}: {said}" if where else said
+
+
+def _fields(section: list[Any]) -> list[str]:
+    model: type[BaseModel] = Order
+    for part in section:
+        annotation: Any = model.model_fields[str(part)].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(item for item in options if isinstance(item, type) and issubclass(item, BaseModel))
+    return list(model.model_fields)
+
+
+def _kind(document: Any) -> str:
+    return "empty file" if document is None else type(document).__name__
