@@ -1,0 +1,1 @@
+"""What leaves for monitors: one table of metrics, rendered for Prometheus."""

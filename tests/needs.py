@@ -1,0 +1,28 @@
+"""What a test needs beside Python, and the one command that brings it.
+
+Lives here: `need`, which finds a program or skips; in CI a skip is a failure.
+Comes in: the name of a program and the command that installs it. Goes out: its path.
+Must never know: what the program is for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parent.parent / ".trimtab" / "tools"
+"""Where programs that come out of a wheel are put; looked at before PATH."""
+
+
+def need(program: str, command: str) -> str:
+    """The path of a program. Without it: skip, naming the command that brings it; with CI=true: fail."""
+    found = shutil.which(program, path=str(TOOLS)) or shutil.which(program)
+    if found is not None:
+        return found
+    says = f"{program} is not installed; get it with: {command}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(says)
+    pytest.skip(says)
