@@ -1,0 +1,161 @@
+"""One row to learn from or to be examined on, and its JSON line.
+
+In: dictionaries of JSON lines. Out: frozen rows, InvalidInput for a line that is none.
+Must never know: where rows come from or what becomes of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving.errors import InvalidInput
+
+SOURCES = ("human", "replay", "labeller")
+"""Where an answer comes from, the most trusted first: people, the original training set, a program."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One chat with the answer it should get.
+
+    `group` is who or what the row must not be separated from when data is split (a hash of the user, a
+    conversation, or the text itself). `source` is one of SOURCES; a labeller's rows are weak labels.
+    """
+
+    id: str
+    messages: tuple[tuple[str, str], ...]
+    answer: str
+    source: str
+    group: str
+    user: str | None = None
+
+    @property
+    def weak(self) -> bool:
+        """True when no person and no curated set stands behind the answer."""
+        return self.source == "labeller"
+
+    @property
+    def trust(self) -> int:
+        """The higher the more trusted, when two rows contradict each other."""
+        return len(SOURCES) - SOURCES.index(self.source)
+
+    @property
+    def chat(self) -> list[dict[str, str]]:
+        """The messages as an OpenAI request has them."""
+        return [{"role": role, "content": text} for role, text in self.messages]
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last user message."""
+        return next((text for role, text in reversed(self.messages) if role == "user"), "")
+
+    @property
+    def frame(self) -> str:
+        """The system messages: rows under another system message are another task."""
+        return "\n".join(text for role, text in self.messages if role == "system")
+
+    @property
+    def text(self) -> str:
+        """All that is not system message, normalised: what duplicates are found by."""
+        return normal("\n".join(text for role, text in self.messages if role != "system"))
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Two rows with the same key ask the same thing."""
+        return self.frame, self.text
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as a JSON object; `from_json` reads it back."""
+        return {
+            "id": self.id,
+            "messages": self.chat,
+            "answer": self.answer,
+            "source": self.source,
+            "weak": self.weak,
+            "group": self.group,
+            "user": self.user,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], *, id: str = "", source: str = "replay") -> Row:  # noqa: A002
+        """A row from {"messages" or "prompt", "answer"}; other keys are let be. Raises InvalidInput."""
+        where = f"row {value.get('id') or id}"
+        answer = value.get("answer")
+        if not isinstance(answer, str) or not answer.strip():
+            raise InvalidInput(f'{where} has no "answer": write the text that should be answered')
+        messages = _messages(value, where)
+        user = value.get("user")
+        row = cls(
+            id=str(value.get("id") or id),
+            messages=messages,
+            answer=answer.strip(),
+            source=str(value.get("source") or source),
+            group=str(value.get("group") or user or messages[-1][1]),
+            user=None if user is None else str(user),
+        )
+        if row.source not in SOURCES:
+            raise InvalidInput(f"{where}: source {row.source!r} is none of {', '.join(SOURCES)}")
+        return row
+
+
+def normal(text: str) -> str:
+    """Lower case, one space between words, no punctuation at the ends: spelling that carries no meaning."""
+    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return folded.strip(" .!?,;:")
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write JSON lines; the file appears whole or not at all."""
+    draft = path.with_suffix(path.suffix + ".tmp")
+    with draft.open("w", encoding="utf-8") as stream:
+        for row in rows:
+            stream.write(json.dumps(row.to_json(), ensure_ascii=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)
+
+
+def read_rows(path: Path, *, prefix: str = "") -> list[Row]:
+    """Read JSON lines of rows. Raises InvalidInput that names the file and the line."""
+    return [row for row, _ in read_marked(path, prefix=prefix)]
+
+
+def read_marked(path: Path, *, prefix: str = "") -> list[tuple[Row, str | None]]:
+    """Rows with the value of their "split" key, which only replay files have."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"rows file {path} cannot be read: give a UTF-8 file of JSON lines") from error
+    found: list[tuple[Row, str | None]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+            if not isinstance(value, dict):
+                raise InvalidInput("it is not a JSON object")  # noqa: TRY301
+            row = Row.from_json(value, id=f"{prefix}{number}")
+        except (ValueError, InvalidInput) as error:
+            raise InvalidInput(f"{path} line {number}: {error}") from error
+        split = value.get("split")
+        found.append((row, None if split is None else str(split)))
+    return found
+
+
+def _messages(value: Mapping[str, Any], where: str) -> tuple[tuple[str, str], ...]:
+    messages, prompt = value.get("messages"), value.get("prompt")
+    if messages is None and isinstance(prompt, str):
+        return (("user", prompt),)
+    try:
+        pairs = tuple((str(m["role"]), str(m["content"])) for m in messages or ())
+    except (TypeError, KeyError) as error:
+        raise InvalidInput(f'{where}: "messages" must list {{"role", "content"}} objects') from error
+    if not pairs:
+        raise InvalidInput(f'{where} has neither "messages" nor "prompt": write the text that is asked')
+    return pairs
