@@ -101,16 +101,18 @@ class Rollout:
     # -- what is there ----------------------------------------------------------------------------
 
     def _hold_loaded(self, stand: plan.Stand, now: datetime) -> None:
-        loaded = set(self._engine.models())
+        loaded = self._engine.models()
         paths = {version.name: version for version in self._store.adapters(self._settings.alias)}
         self._hold_judge(loaded, now)
         for name in plan.wanted(stand):
-            if name in loaded:
-                continue
             version = paths.get(name)
             if version is None:
                 msg = f"{name} is wanted but the store has no such adapter"
                 raise Unservable(msg)
+            if loaded.get(name) == version.path:
+                continue
+            if name in loaded:
+                self._engine.unload(name)
             digest = verify(Path(version.path))
             if digest != version.digest:
                 msg = f"{name} at {version.path} is not what was evaluated: digest {digest[:12]} instead of {version.digest[:12]}"
@@ -121,14 +123,14 @@ class Rollout:
             self._engine.unload(name)
             self._store.record("unloaded", f"the engine let {name} go", now, version=name)
 
-    def _hold_judge(self, loaded: set[str], now: datetime) -> None:
+    def _hold_judge(self, loaded: Mapping[str, str], now: datetime) -> None:
         judge, path = self._settings.quality.judge_model, self._settings.quality.judge_path
         if judge and path and judge not in loaded:
             verify(path)
             self._engine.load(judge, path)
             self._store.record("loaded", f"the engine holds the judge {judge}", now, version=judge)
 
-    def _leftovers(self, stand: plan.Stand, loaded: set[str]) -> list[str]:
+    def _leftovers(self, stand: plan.Stand, loaded: Mapping[str, str]) -> list[str]:
         over = [v.name for v in self._store.adapters(self._settings.alias) if v.status in ("rejected", "retired")]
         return [name for name in over if name in loaded and name not in plan.wanted(stand)]
 

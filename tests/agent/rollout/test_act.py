@@ -1,0 +1,190 @@
+"""The rollout's acts over a real store and artifacts, with an engine in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.rollout.act import Rollout, adopt
+from agent.settings import Settings
+from agent.store import Store
+from agent.store.artifacts import seal
+from agent.types import AdapterVersion, Exchange, InvalidInput, Message, Outcome
+from tests.estate.engines import MemoryEngine
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def adapter(folder: Path, weights: bytes) -> Path:
+    """A sealed artifact whose probes are what MemoryEngine answers for these weights."""
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    asks = [f"ask {i}" for i in range(8)]
+    probes = [
+        {"messages": [{"role": "user", "content": ask}], "answer": f"{sum(weights) % 97} {ask}"} for ask in asks
+    ]
+    (folder / "probes.json").write_text(json.dumps(probes))
+    seal(folder, {"base_digest": "b"})
+    return folder
+
+
+def answered(version: str, seq: int, status: int = 200) -> Exchange:
+    """One exchange as intake would store it."""
+    return Exchange(
+        id=f"x{seq}", worker="w", seq=seq, started_at=NOW, path="/v1/chat/completions", alias="home",
+        version=version, status=status, outcome=Outcome.COMPLETE, messages=(Message(role="user", text="hi"),), answer="a",
+    )  # fmt: skip
+
+
+class World:
+    """A store, an engine and the taps' table, with a clock of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = Settings(home=home, champion=adapter(home / "adapters" / "home-v1", b"one"))
+        self.store = Store.at(home)
+        self.engine = MemoryEngine()
+        self.table: Mapping[str, float] = {}
+        self.now = NOW
+        self.seq = 0
+        adopt(self.settings, self.store, NOW)
+        self.begin()
+
+    def begin(self) -> None:
+        """A new process: nothing is remembered but the store."""
+        self.rollout = Rollout(self.settings, self.store, self.engine, self.push)
+
+    def push(self, table: Mapping[str, Mapping[str, float]]) -> None:
+        """What the taps would get."""
+        self.table = table["home"]
+
+    def tick(self, seconds: float = 1.0) -> str:
+        """One tick later."""
+        self.now += timedelta(seconds=seconds)
+        return self.rollout.tick(self.now)
+
+    def serve(self, version: str, n: int, status: int = 200) -> None:
+        """`n` exchanges land."""
+        first = self.seq
+        self.seq += n
+        self.store.add_exchanges([answered(version, first + i + 1, status) for i in range(n)])
+
+    def accept(self, weights: bytes = b"two", name: str = "home-v2") -> Path:
+        """The retraining job publishes a version."""
+        folder = adapter(self.settings.home / "adapters" / name, weights)
+        digest = json.loads((folder / "manifest.json").read_text())["digest"]
+        self.store.put_adapter(
+            AdapterVersion(
+                name=name, alias="home", path=str(folder), digest=digest, base_digest="b", parent="home-v1",
+                status="accepted", created_at=NOW + timedelta(seconds=1),
+            )
+        )  # fmt: skip
+        return folder
+
+    def status(self, name: str) -> str:
+        """An adapter's place in life."""
+        return next(v.status for v in self.store.adapters() if v.name == name)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A world with a champion."""
+    made = World(tmp_path)
+    yield made
+    made.store.close()
+
+
+def test_the_whole_way_with_a_new_process_before_every_tick(world: World) -> None:
+    """A crash between any two ticks changes nothing about where the rollout ends, and nothing is done twice."""
+    world.tick()
+    assert world.table == {"home-v1": 1.0}
+    world.accept()
+    seen = []
+    for _ in range(12):
+        world.begin()
+        world.tick(6)
+        world.serve("home-v2", 20)
+        seen.append(dict(world.table))
+    assert [t for i, t in enumerate(seen) if i == 0 or t != seen[i - 1]] == [
+        {"home-v1": 1.0},
+        {"home-v1": 0.9, "home-v2": 0.1},
+        {"home-v1": 0.5, "home-v2": 0.5},
+        {"home-v2": 1.0},
+    ]
+    assert world.engine.calls == ["load home-v1", "load home-v2", "unload home-v1"]
+    assert (world.status("home-v1"), world.status("home-v2")) == ("retired", "live")
+
+
+def test_an_engine_that_lost_its_adapters_gets_them_back(world: World) -> None:
+    """vLLM forgets adapters when it restarts; the next tick loads them and pushes the table again."""
+    world.tick()
+    world.engine.crash()
+    world.tick()
+    assert world.engine.calls == ["load home-v1", "load home-v1"]
+
+
+def test_a_version_that_answers_otherwise_than_evaluated_gets_no_traffic(world: World) -> None:
+    """What is served must be what was evaluated, shown by its recorded answers."""
+    folder = world.accept()
+    probes = json.loads((folder / "probes.json").read_text())
+    (folder / "probes.json").write_text(json.dumps([{**p, "answer": "other"} for p in probes]))
+    digest = seal(folder, {"base_digest": "b"})
+    world.store.put_adapter(dataclasses.replace(world.store.adapters()[-1], digest=digest))
+    world.tick()
+    assert "other answers than at its evaluation" in world.tick()
+    assert world.table == {"home-v1": 1.0}
+    assert world.status("home-v2") == "rejected"
+    assert folder.exists()
+
+
+def test_a_name_that_stands_for_another_folder_is_loaded_anew(world: World) -> None:
+    """Whatever somebody else loaded under this name, what gets traffic comes from the published folder."""
+    folder = world.accept()
+    world.tick()
+    world.engine.loaded["home-v2"] = world.engine.loaded["home-v1"]
+    assert "recorded answers repeated" in world.tick()
+    assert world.engine.loaded["home-v2"] == str(folder)
+
+
+def test_a_changed_artifact_is_refused(world: World) -> None:
+    """A file that is not what was published never reaches the engine."""
+    folder = world.accept()
+    (folder / "adapter_model.safetensors").write_bytes(b"evil")
+    world.tick()
+    assert "is not what was published" in world.tick()
+    assert world.status("home-v2") == "rejected"
+    assert "load home-v2" not in world.engine.calls
+
+
+def test_a_failing_challenger_is_rolled_back(world: World) -> None:
+    """Failures at a step send everyone back to the champion."""
+    world.accept()
+    for _ in range(3):
+        world.tick()
+    world.serve("home-v2", 10, status=500)
+    assert "rolled back" in world.tick()
+    assert world.table == {"home-v1": 1.0}
+    world.tick()
+    assert "home-v2" not in world.engine.loaded
+
+
+def test_an_engine_that_is_down_is_waited_for(world: World) -> None:
+    """No call, no fault, and the table is pushed again when it is back."""
+    world.engine.up = False
+    assert world.tick() == "the engine does not answer"
+    world.engine.up = True
+    world.tick()
+    assert world.table == {"home-v1": 1.0}
+
+
+def test_no_champion_is_said_in_one_sentence(tmp_path: Path) -> None:
+    """The very first start needs an adapter folder, and the message says which setting names it."""
+    store = Store.at(tmp_path)
+    with pytest.raises(InvalidInput, match="set `champion`"):
+        adopt(Settings(home=tmp_path), store, NOW)
+    store.close()
