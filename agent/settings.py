@@ -76,7 +76,8 @@ class QualitySettings(_Section):
     judge_kind: Literal["likelihood", "rubric"] = "likelihood"
     """likelihood: mean log-probability of the answer under a reference model. rubric: a chat model that scores."""
     judge_template: str | None = None
-    """For likelihood: system message put before the prompt; None uses the exchange's own messages."""
+    """For likelihood: system message put before the prompt; None uses the exchange's own messages.
+    For rubric: the rubric, which says what the scores 1 to 5 mean; None takes a general one."""
     judge_midpoint: float = -0.5
     """For likelihood: mean log-probability at which an answer is as likely right as wrong (calibrated offline)."""
     judge_slope: float = 5.0
