@@ -113,12 +113,7 @@ class Alias:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         table = self._table
-        if (
-            not table
-            or scope["type"] != "http"
-            or scope["method"] != "POST"
-            or classify(path_of(scope)) == "admin"
-        ):
+        if not table or scope["type"] != "http" or scope["method"] != "POST" or classify(path_of(scope)) == "admin":
             await self._app(scope, receive, send)
             return
         messages, body = await _read(receive)

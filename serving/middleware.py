@@ -35,12 +35,8 @@ class TapSettings:
         return cls(
             socket=environ.get("TRIMTAB_SOCKET", ""),
             token=environ.get("TRIMTAB_TOKEN", "").encode(),
-            buffer_bytes=_size(
-                environ, "TRIMTAB_BUFFER_BYTES", cls.__dataclass_fields__["buffer_bytes"].default
-            ),
-            body_cap_bytes=_size(
-                environ, "TRIMTAB_BODY_CAP_BYTES", cls.__dataclass_fields__["body_cap_bytes"].default
-            ),
+            buffer_bytes=_size(environ, "TRIMTAB_BUFFER_BYTES", cls.__dataclass_fields__["buffer_bytes"].default),
+            body_cap_bytes=_size(environ, "TRIMTAB_BODY_CAP_BYTES", cls.__dataclass_fields__["body_cap_bytes"].default),
         )
 
 
@@ -60,9 +56,7 @@ class Trimtab:
         settings = settings or TapSettings.read(os.environ)
         self.spool: Spool | None = None
         if settings.socket:
-            self.spool = Spool(
-                settings.socket, uuid4().hex, settings.buffer_bytes, lambda table: alias.adopt(table)
-            )
+            self.spool = Spool(settings.socket, uuid4().hex, settings.buffer_bytes, lambda table: alias.adopt(table))
             app = Tap(app, self.spool, settings.body_cap_bytes, settings.token)
         alias = self.alias = Alias(app)
         self._app = Guard(alias, settings.token)

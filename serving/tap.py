@@ -15,8 +15,7 @@ from serving.guard import TRAFFIC, ASGIApp, Message, Receive, Scope, Send, bears
 from serving.spool import Spool
 
 KEPT_HEADERS = {
-    name.encode(): name
-    for name in ("content-type", "user-agent", "x-request-id", "traceparent", "x-trimtab-user")
+    name.encode(): name for name in ("content-type", "user-agent", "x-request-id", "traceparent", "x-trimtab-user")
 }
 INTERNAL_HEADER = b"x-trimtab-internal"
 
@@ -100,14 +99,17 @@ class _Copy:
 
     async def receive(self) -> Message:
         message = await self._receive()
-        if message["type"] != "http.request":
-            self.gone = True
-        elif body := message.get("body"):
-            room = self._cap - self._request_bytes
-            piece = body if len(body) <= room else body[:room]
-            self._request.append(piece)
-            self._request_bytes += len(piece)
-            self._request_cut += len(body) - len(piece)
+        try:
+            if message["type"] != "http.request":
+                self.gone = True
+            elif body := message.get("body"):
+                room = self._cap - self._request_bytes
+                piece = body if len(body) <= room else body[:room]
+                self._request.append(piece)
+                self._request_bytes += len(piece)
+                self._request_cut += len(body) - len(piece)
+        except Exception:  # noqa: BLE001 - the tap never raises into a request; the fault is counted
+            self._spool.faults += 1
         return message
 
     async def send(self, message: Message) -> None:
@@ -116,21 +118,26 @@ class _Copy:
         except OSError:
             self.gone = True
             raise
-        if message["type"] == "http.response.body":
-            if body := message.get("body"):
-                n = len(body)
-                if self._response_bytes + n > self._cap:
-                    room = self._cap - self._response_bytes
-                    self._response_cut += n - room
-                    body, n = body[:room], room
-                if n:
-                    self._response.append(body)
-                    self._response_bytes += n
-                    self._marks += (perf_counter(), n)
-            if not message.get("more_body", False):
-                self.end(_CLIENT_GONE if self.gone else _COMPLETE)
-        elif message["type"] == "http.response.start":
-            self._status = message["status"]
+        try:
+            if message["type"] == "http.response.body":
+                if body := message.get("body"):
+                    self._copy(body, len(body))
+                if not message.get("more_body", False):
+                    self.end(_CLIENT_GONE if self.gone else _COMPLETE)
+            elif message["type"] == "http.response.start":
+                self._status = message["status"]
+        except Exception:  # noqa: BLE001 - as above
+            self._spool.faults += 1
+
+    def _copy(self, body: bytes, n: int) -> None:
+        if self._response_bytes + n > self._cap:
+            room = self._cap - self._response_bytes
+            self._response_cut += n - room
+            body, n = body[:room], room
+        if n:
+            self._response.append(body)
+            self._response_bytes += n
+            self._marks += (perf_counter(), n)
 
     def end(self, outcome: int) -> None:
         """Gives the copy away, once; the first end counts."""
@@ -144,13 +151,15 @@ class _Copy:
         try:
             started = self._started
             total_us = int((perf_counter() - started) * 1e6)
-            marks[::2] = [min(int((at - started) * 1e6), _U32_MAX) for at in marks[::2]]
+            flat = [0] * len(marks)
+            flat[::2] = [min(int((at - started) * 1e6), _U32_MAX) for at in marks[::2]]
+            flat[1::2] = map(int, marks[1::2])
             alias, version = self._scope.get("trimtab", (None, None))
             frame = wire.pack(
                 spool.worker, seq, self._started_at, self._scope["method"], path_of(self._scope), alias, version,
                 self._status, outcome, self._headers, self._request, self._request_bytes, self._response,
-                self._response_bytes, marks, self._request_cut, self._response_cut, total_us, spool.dropped,
+                self._response_bytes, flat, self._request_cut, self._response_cut, total_us, spool.dropped,
             )  # fmt: skip
             spool.put(seq, frame)
-        except Exception:  # the tap never raises into a request; the loss is counted
+        except Exception:  # noqa: BLE001 - as above, and the exchange counts as dropped
             spool.forfeit()

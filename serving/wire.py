@@ -34,9 +34,7 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 OUTCOMES = ("complete", "client_gone", "error")
 
 _FRAME = struct.Struct(">IB")
-_FIXED = struct.Struct(
-    ">QdHBQQQQ"
-)  # seq, started_at, status, outcome, request_cut, response_cut, total_us, dropped
+_FIXED = struct.Struct(">QdHBQQQQ")  # seq, started_at, status, outcome, request_cut, response_cut, total_us, dropped
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _NONE = 0xFFFF

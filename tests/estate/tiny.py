@@ -76,9 +76,7 @@ def build_adapter(folder: Path, model_dir: Path, seed: int, rank: int = 8, **con
 
     base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.bfloat16)
     torch.manual_seed(seed)
-    lora = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules=LORA_MODULES, task_type="CAUSAL_LM", **config
-    )
+    lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_MODULES, task_type="CAUSAL_LM", **config)
     model = get_peft_model(base, lora)
     with torch.no_grad():
         for name, weight in model.named_parameters():

@@ -1,0 +1,58 @@
+"""Whether an adapter folder is one that the engine can load, read off its files before the engine is asked.
+
+In: a folder and the engine's rank limit. Out: nothing, or `Unservable` with the reason.
+Must never know: HTTP, the store. The limits are those of vLLM's PEFT loader (`vllm/lora/peft_helper.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from serving.errors import Unservable
+
+_PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+
+
+def reason_against(config: Mapping[str, Any], max_rank: int) -> str | None:
+    """Why an adapter with this `adapter_config.json` cannot be served; None when it can. Pure."""
+    if config.get("peft_type") != "LORA":
+        return f"its peft_type is {config.get('peft_type')!r}, and only LORA can be served"
+    if config.get("modules_to_save"):
+        return f"it saves whole modules ({', '.join(config['modules_to_save'])}), which the engine cannot load"
+    if config.get("use_dora"):
+        return "it uses DoRA, which the engine cannot load"
+    if config.get("bias", "none") != "none" or config.get("lora_bias"):
+        return "it trains biases, which the engine cannot load"
+    for key in ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora"):
+        if config.get(key):
+            return f"it sets {key}, which the engine cannot load"
+    init = config.get("init_lora_weights")
+    if isinstance(init, str) and init.lower() not in _PLAIN_INITS:
+        return f"its init_lora_weights is {init!r}, which changes the base model's weights"
+    ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
+    if not all(isinstance(rank, int) and rank > 0 for rank in ranks):
+        return f"its rank is {config.get('r')!r}, not a whole number above 0"
+    if max(ranks) > max_rank:
+        return f"its rank {max(ranks)} is above the engine's limit of {max_rank} (--max-lora-rank)"
+    return None
+
+
+def check_servable(folder: Path, max_rank: int) -> None:
+    """Raises `Unservable` when the folder is no PEFT LoRA that an engine with this rank limit can load."""
+    path = folder / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as why:
+        raise Unservable(f"{folder} is no adapter: it has no adapter_config.json.") from why
+    except (OSError, ValueError) as why:
+        raise Unservable(f"{path} cannot be read: {why}.") from why
+    if not isinstance(config, dict):
+        raise Unservable(f"{path} holds no JSON object.")
+    reason = reason_against(config, max_rank)
+    if reason:
+        raise Unservable(f"The adapter {folder} cannot be served: {reason}.")
+    if not any((folder / name).is_file() for name in ("adapter_model.safetensors", "adapter_model.bin")):
+        raise Unservable(f"{folder} holds no weights (adapter_model.safetensors).")
