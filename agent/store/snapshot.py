@@ -11,6 +11,7 @@ The detector speaks through readings of the feature `detector`: measures `log10_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -283,6 +284,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
     return value
 
 
@@ -328,9 +331,7 @@ def _alarm(session: Session, alias: str) -> AlarmSeen | None:
     wanted = select(ExchangeRow).where(col(ExchangeRow.id).in_(row.examples))
     found = {item.id: convert.exchange(item) for item in session.exec(wanted)}
     examples = tuple(_example(exchange_id, found.get(exchange_id)) for exchange_id in row.examples)
-    return AlarmSeen(
-        alarm=convert.alarm(row), exchange_rowid=row.exchange_rowid, report=row.report, examples=examples
-    )
+    return AlarmSeen(alarm=convert.alarm(row), exchange_rowid=row.exchange_rowid, report=row.report, examples=examples)
 
 
 def _example(exchange_id: str, exchange: Exchange | None) -> Example:
@@ -346,9 +347,7 @@ def _alarm_rowids(session: Session, alias: str) -> tuple[int, ...]:
 
 def _estimates(session: Session, versions: Sequence[str]) -> tuple[Estimate, ...]:
     newest = (
-        select(func.max(EstimateRow.rowid))
-        .where(col(EstimateRow.version).in_(versions))
-        .group_by(EstimateRow.version)
+        select(func.max(EstimateRow.rowid)).where(col(EstimateRow.version).in_(versions)).group_by(EstimateRow.version)
     )
     query = select(EstimateRow).where(col(EstimateRow.rowid).in_(newest)).order_by(col(EstimateRow.rowid))
     return tuple(convert.estimate(row) for row in session.exec(query))
@@ -416,9 +415,7 @@ def _evidence_series(session: Session, versions: Sequence[str], width: int) -> t
     threshold = _series(session, versions, width, "log10_threshold")
     evidence = _series(session, versions, width, "log10_evidence")
     return tuple(
-        EvidencePoint(
-            rowid=rowid, version=version, evidence=value, threshold=threshold.get(key, (0, None))[1]
-        )
+        EvidencePoint(rowid=rowid, version=version, evidence=value, threshold=threshold.get(key, (0, None))[1])
         for key in sorted(evidence, key=lambda key: evidence[key][0])
         for version, (rowid, value) in [(key[1], evidence[key])]
     )
@@ -446,8 +443,6 @@ def _quality_series(session: Session, versions: Sequence[str], width: int) -> tu
     )
     query = select(EstimateRow).where(col(EstimateRow.rowid).in_(newest))
     return tuple(
-        QualityPoint(
-            rowid=row.exchange_rowid, version=row.version, value=row.value, low=row.low, high=row.high
-        )
+        QualityPoint(rowid=row.exchange_rowid, version=row.version, value=row.value, low=row.low, high=row.high)
         for row in session.exec(query.order_by(col(EstimateRow.exchange_rowid), col(EstimateRow.rowid)))
     )

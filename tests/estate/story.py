@@ -37,6 +37,8 @@ THRESHOLD = 4.7
 HOSTILE = "set a timer for <script>alert(1)</script> ten minutes"
 """A text that a page must show as text."""
 
+NEW = (HOSTILE, "pause the music in the kitchen", "how much time is left on the pasta timer")
+
 
 def at(rowid: float) -> datetime:
     """When an exchange of the story happened."""
@@ -69,7 +71,7 @@ def _traffic(store: Store) -> None:
                 version=version,
                 status=200,
                 outcome=Outcome.CLIENT_GONE if seq % 400 == 0 else Outcome.COMPLETE,
-                messages=(Message(role="user", text=HOSTILE if new else f"turn on the lamp {seq % 7}"),),
+                messages=(Message(role="user", text=NEW[seq % 3] if new else f"turn on the lamp {seq % 7}"),),
                 answer="timer.set 10m" if new else "light.on",
             )
         )
@@ -105,7 +107,7 @@ def _drift(store: Store) -> None:
         evidence=5.1,
         threshold=THRESHOLD,
         features=(("novelty", 4.9, 2.7), ("surface: prompt words", 2.2, 0.9), ("surface: digits", 1.6, 0.7)),
-        examples=("chatcmpl-530", "chatcmpl-541", "chatcmpl-999999"),
+        examples=("chatcmpl-525", "chatcmpl-541", "chatcmpl-530", "chatcmpl-999999"),
         reason="texts unlike the reference since exchange 524: novelty +2.7 sd, prompt words +0.9 sd",
     )
     with store.transaction() as session:
@@ -122,14 +124,10 @@ def _quality(store: Store) -> None:
         score = dice.random()
         exchange_id = f"chatcmpl-{seq}"
         grades.append(
-            Grade(
-                exchange_id=exchange_id, source="judge", score=score, truth=False, at=at(seq), cost_tokens=31
-            )
+            Grade(exchange_id=exchange_id, source="judge", score=score, truth=False, at=at(seq), cost_tokens=31)
         )
         if seq % 10 == 0:
-            grades.append(
-                Grade(exchange_id=exchange_id, source="recogniser", score=1.0, truth=True, at=at(seq))
-            )
+            grades.append(Grade(exchange_id=exchange_id, source="recogniser", score=1.0, truth=True, at=at(seq)))
     for rowid in range(160, ROWS, 20):
         version = "home-v2" if rowid > SHIFT + 60 else "home-v1"
         fallen = 0.34 * (1 - math.exp(-max(0, rowid - CHANGE) / 120)) if version == "home-v1" else 0.0
@@ -254,9 +252,5 @@ def _record(store: Store) -> None:
     store.record("decision", "retrain: drift and falling quality, enough fresh exchanges", at(700))
     store.record("order", "order-20261124-1: home-v2 trained and accepted", at(950))
     store.record("loaded", "the engine holds home-v2", at(960))
-    store.record(
-        "rollout", "home-v2 answers 10% of users", at(SHIFT), weights={"home-v1": 0.9, "home-v2": 0.1}
-    )
-    store.record(
-        "rollout", "home-v2 answers 50% of users", at(1100), weights={"home-v1": 0.5, "home-v2": 0.5}
-    )
+    store.record("rollout", "home-v2 answers 10% of users", at(SHIFT), weights={"home-v1": 0.9, "home-v2": 0.1})
+    store.record("rollout", "home-v2 answers 50% of users", at(1100), weights={"home-v1": 0.5, "home-v2": 0.5})

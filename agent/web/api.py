@@ -1,0 +1,154 @@
+"""The routes of the sidecar's HTTP.
+
+Lives here: which path answers what, and how a refusal reads: {"error": "one sentence"}.
+Comes in: the store, and behaviours of other rooms as callables. Goes out: a FastAPI application.
+Must never know: how metrics are rendered, how feedback is kept, what is running: those are handed in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from agent.store import Store
+from agent.store.snapshot import Snapshot, snapshot
+from agent.types import InvalidInput, TrimtabError
+from agent.web.page import POLICY, page
+
+REPORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.html")
+REPORT_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; img-src data: blob:; font-src data:; "
+    "style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
+)
+"""A report is a page of its own scripts: it runs alone, without this origin and without the network."""
+
+
+class Feedback(BaseModel):
+    """A person's word (or a recogniser's, standing in for one) on one answer."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    exchange_id: str = Field(min_length=1, max_length=200)
+    correct: bool
+    correction: str | None = Field(default=None, max_length=100_000)
+    source: str = Field(default="feedback", min_length=1, max_length=60)
+
+
+def create_app(
+    store: Store,
+    alias: str,
+    *,
+    redact: Callable[[str], str],
+    render_metrics: Callable[[], bytes],
+    feedback: Callable[..., object],
+    live: Callable[[], dict[str, Any]],
+    reports: Path,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> FastAPI:
+    """The application.
+
+    `redact` passes over a correction before `feedback(exchange_id=, correct=, correction=, source=)` keeps it;
+    `live()` adds what only the process knows (`weights` of the alias among it); `reports` is the folder of
+    Evidently pages.
+    """
+    app = FastAPI(title="Trimtab", docs_url=None, redoc_url=None, openapi_url=None)
+    _refusals(app)
+
+    def look() -> tuple[Snapshot, dict[str, Any]]:
+        known = live()
+        return snapshot(store, alias, now(), known.get("weights")), known
+
+    @app.get("/")
+    def status_page() -> HTMLResponse:
+        return HTMLResponse(page(*look()), headers=_guarded(POLICY))
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        store.last_rowid()
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/v1/status")
+    def status() -> JSONResponse:
+        seen, known = look()
+        return JSONResponse(seen.to_json() | {"live": known})
+
+    @app.post("/v1/feedback")
+    def take_feedback(said: Feedback) -> dict[str, bool]:
+        if store.exchange(said.exchange_id) is None:
+            raise HTTPException(
+                404,
+                f"no exchange {said.exchange_id!r} is stored: send the id of a response, after it was captured",
+            )
+        correction = None if said.correction is None else redact(said.correction)
+        feedback(exchange_id=said.exchange_id, correct=said.correct, correction=correction, source=said.source)
+        return {"stored": True}
+
+    @app.get("/reports/{name}")
+    def report(name: str) -> FileResponse:
+        path = reports / name
+        if not REPORT_NAME.fullmatch(name) or path.is_symlink() or not path.is_file():
+            raise HTTPException(404, "there is no such report: the status page links the one of the last alarm")
+        return FileResponse(path, media_type="text/html", headers=_guarded(REPORT_POLICY))
+
+    return app
+
+
+def _guarded(policy: str) -> Mapping[str, str]:
+    return {
+        "content-security-policy": policy,
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-store",
+    }
+
+
+def _refusals(app: FastAPI) -> None:
+    """Every refusal is JSON with one sentence under `error`."""
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, why: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": why.detail}, why.status_code, headers=why.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, why: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"error": _first_fault(why)}, 422)
+
+    @app.exception_handler(InvalidInput)
+    async def invalid(_: Request, why: InvalidInput) -> JSONResponse:
+        return JSONResponse({"error": str(why)}, 422)
+
+    @app.exception_handler(TrimtabError)
+    async def unable(_: Request, why: TrimtabError) -> JSONResponse:
+        return JSONResponse({"error": str(why)}, 503)
+
+    @app.exception_handler(SQLAlchemyError)
+    async def unstored(_: Request, why: SQLAlchemyError) -> JSONResponse:
+        return JSONResponse({"error": f"the store does not answer: {type(why).__name__}"}, 503)
+
+
+def _first_fault(why: RequestValidationError) -> str:
+    fault = why.errors()[0]
+    if fault["type"] == "json_invalid":
+        return "the body is not JSON"
+    where = ".".join(str(part) for part in fault["loc"][1:])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {where!r}; known keys are: {', '.join(Feedback.model_fields)}"
+    if not where:
+        return "send a JSON object with exchange_id and correct, and content-type application/json"
+    if fault["type"] == "missing":
+        return f"{where} is missing; needed are exchange_id and correct"
+    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
