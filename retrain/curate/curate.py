@@ -81,16 +81,12 @@ def curate_rows(
 
     kept, dropped = conflicts.settle([*fresh_held, *old_held, *fresh_train, *old_train])
     stay = {id(row) for row in kept}
-    sets = [
-        [row for row in rows if id(row) in stay] for rows in (fresh_train, old_train, fresh_held, old_held)
-    ]
+    sets = [[row for row in rows if id(row) in stay] for rows in (fresh_train, old_train, fresh_held, old_held)]
     steps.append(_step("contradictory labels", sets, [(row.prompt, row.answer) for row in dropped]))
 
     pairs: list[tuple[Row, Row]] = []
     for number, rows in enumerate(sets):
-        sets[number], found = duplicates.within(
-            sorted(rows, key=lambda row: -row.trust) if number == 0 else rows
-        )
+        sets[number], found = duplicates.within(sorted(rows, key=lambda row: -row.trust) if number == 0 else rows)
         pairs += found
     steps.append(_step("duplicates within", sets, [(one.prompt, two.prompt) for one, two in pairs]))
 

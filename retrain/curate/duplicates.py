@@ -3,12 +3,12 @@
 In: rows. Out: the rows that stay and pairs (dropped, the one it repeats).
 Must never know: where rows come from or how they were split.
 
-Two rows are near duplicates when they have the same system message and the *same answer* and the Jaccard
-similarity of their character 3-grams is at least 0.8: "turn on the kitchen light", "turn on the kitchen lights".
-The same shape of text with another answer ("timer for 5 minutes", "timer for 10 minutes") is a contrast that
-teaches, and stays. Candidates come from MinHash LSH (Broder 1997; `datasketch`), and every candidate is checked
-by the exact similarity, so nothing is dropped by a hash's accident; a pair just above the threshold may be
-missed. Texts shorter than 12 characters have too few shingles to be near anything: they are compared exactly.
+Two rows are near duplicates when they have the same system message and the *same answer*, and their character
+3-grams a Jaccard similarity of at least 0.8: "turn on the kitchen light" and "turn on the kitchen lights". The
+same shape of text with another answer ("timer for 5 minutes", "timer for 10 minutes") is a contrast that teaches,
+and stays. Candidates come from MinHash LSH (Broder 1997; `datasketch`), and every candidate is checked by the
+exact similarity, so nothing is dropped by a hash's accident; a pair just above the threshold may be missed.
+Texts shorter than 12 characters have too few shingles to be near anything: they are compared exactly.
 """
 
 from __future__ import annotations

@@ -50,15 +50,11 @@ def fresh_rows(
     return [_row(exchange, label, source, level) for exchange, label, source in labelled], counts
 
 
-def label_of(
-    exchange: Exchange, grades: Sequence[Grade], labeller: Labeller | None
-) -> tuple[str | None, str]:
+def label_of(exchange: Exchange, grades: Sequence[Grade], labeller: Labeller | None) -> tuple[str | None, str]:
     """(label or None, what it rests on) of one exchange. Opinions of a judge are no labels."""
     truths = [grade for grade in grades if grade.truth]
-    corrections = {
-        grade.correction.strip() for grade in truths if grade.correction and grade.correction.strip()
-    }
-    right = any(grade.score >= 0.5 and not grade.correction for grade in truths)  # noqa: PLR2004
+    corrections = {grade.correction.strip() for grade in truths if grade.correction and grade.correction.strip()}
+    right = any(grade.score >= 0.5 and not grade.correction for grade in truths)
     answer = exchange.answer.strip()
     if len(corrections) > 1 or (right and corrections - {answer}):
         return None, "people_disagree"
@@ -106,9 +102,7 @@ def load_labeller(spec: str | None) -> Labeller | None:
         try:
             said = function(text)
         except Exception as error:
-            raise TrimtabError(
-                f"labeller {spec} failed on {text[:80]!r}: {type(error).__name__}: {error}"
-            ) from error
+            raise TrimtabError(f"labeller {spec} failed on {text[:80]!r}: {type(error).__name__}: {error}") from error
         if said is not None and not isinstance(said, str):
             raise InvalidInput(f"labeller {spec} gave a {type(said).__name__}: it must give text or None")
         return said

@@ -1,0 +1,97 @@
+"""Rows to token ids, and token ids to batches whose answers end at the right edge.
+
+In: a tokenizer with a chat template, rows. Out: prompt and answer ids; batches as tensors.
+Must never know: the model, the optimiser, where rows come from.
+
+Batches are padded on the left, so all answers end in the last column. `logits_to_keep` = longest answer + 1 then lets
+the model compute its widest layer, the output head, over those columns only, and `labels` is cut to the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from retrain.curate.rows import Row
+from serving.errors import InvalidInput
+
+IGNORED = -100
+"""The label that transformers' loss leaves out."""
+
+Encoded = dict[str, list[int]]
+
+
+def load_tokenizer(base: Any) -> Any:
+    """The tokenizer of a base model folder. Raises InvalidInput when it cannot chat."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"base model {base} has no tokenizer that transformers can read") from error
+    if not tokenizer.chat_template or not tokenizer.eos_token:
+        raise InvalidInput(f"base model {base} has no chat template or no end token: use an instruct model")
+    return tokenizer
+
+
+def encode(tokenizer: Any, row: Row) -> Encoded:
+    """{"prompt": ids of the chat up to the answer, "answer": ids of the answer with its end token}."""
+    prompt = tokenizer.apply_chat_template(row.chat, add_generation_prompt=True, tokenize=False)
+    answer = row.answer + tokenizer.eos_token
+    return {
+        "prompt": tokenizer(prompt, add_special_tokens=False)["input_ids"],
+        "answer": tokenizer(answer, add_special_tokens=False)["input_ids"],
+    }
+
+
+def encode_all(tokenizer: Any, rows: Sequence[Row], max_length: int) -> tuple[list[Encoded], int]:
+    """(encoded rows, how many were longer than `max_length` tokens and left out: an answer is never cut)."""
+    encoded = [encode(tokenizer, row) for row in rows]
+    fitting = [row for row in encoded if len(row["prompt"]) + len(row["answer"]) <= max_length]
+    if not fitting:
+        raise InvalidInput(f"none of {len(rows)} rows fits recipe.max_length={max_length} tokens: raise it")
+    return fitting, len(encoded) - len(fitting)
+
+
+def batches(lengths: Sequence[int], steps: int, batch: int, seed: int) -> list[list[int]]:
+    """`steps` batches of row numbers: shuffled passes, rows of like length together within 8 batches.
+
+    The same arguments give the same batches, which is what makes a resumed run equal to an unbroken one.
+    """
+    import torch
+
+    dice = torch.Generator().manual_seed(seed)
+    order: list[int] = []
+    while len(order) < steps * batch:
+        order += torch.randperm(len(lengths), generator=dice).tolist()
+    order = order[: steps * batch]
+    made: list[list[int]] = []
+    window = 8 * batch
+    for start in range(0, len(order), window):
+        part = sorted(order[start : start + window], key=lambda number: lengths[number])
+        chunks = [part[at : at + batch] for at in range(0, len(part), batch)]
+        made += [chunks[i] for i in torch.randperm(len(chunks), generator=dice).tolist()]
+    return made
+
+
+class AnswerCollator:
+    """Encoded rows -> input_ids, attention_mask [rows, longest], labels [rows, longest answer + 1]."""
+
+    def __init__(self, pad_id: int) -> None:
+        self._pad_id = pad_id
+
+    def __call__(self, rows: Sequence[Encoded]) -> dict[str, Any]:
+        """Pad on the left; labels stand only on answers."""
+        import torch
+
+        width = max(len(row["prompt"]) + len(row["answer"]) for row in rows)
+        keep = max(len(row["answer"]) for row in rows) + 1
+        ids = torch.full((len(rows), width), self._pad_id)
+        mask = torch.zeros_like(ids)
+        labels = torch.full((len(rows), keep), IGNORED)
+        for at, row in enumerate(rows):
+            whole = row["prompt"] + row["answer"]
+            ids[at, width - len(whole) :] = torch.tensor(whole)
+            mask[at, width - len(whole) :] = 1
+            labels[at, keep - len(row["answer"]) :] = torch.tensor(row["answer"])
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels, "logits_to_keep": keep}

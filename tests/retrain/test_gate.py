@@ -1,0 +1,145 @@
+"""The gate: accepted, rejected, undecided, and never against a better challenger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.store import convert
+from agent.types import VerdictKind
+from retrain import intervals
+from retrain.gate import Bounds, Evidence, Paired, judge, reasons
+
+BOUNDS = Bounds(min_gain=0.05, max_loss=0.05)
+
+
+def pairs(both: int, wins: int, losses: int, neither: int = 0) -> Paired:
+    """Give examples by who was right."""
+    challenger = [True] * both + [True] * wins + [False] * losses + [False] * neither
+    other = [True] * both + [False] * wins + [True] * losses + [False] * neither
+    return Paired(challenger=challenger, other=other)
+
+
+GOOD = Evidence(
+    fresh=pairs(50, 40, 2, 8),
+    old=pairs(110, 2, 2, 6),
+    base=pairs(0, 200, 0, 20),
+    well_formed=[True] * 220,
+    slowdowns=[0.9, 1.0, 1.1] * 70,
+)
+
+
+def named(evidence: Evidence, name: str, bounds: Bounds = BOUNDS) -> bool | None:
+    """Give what one check says."""
+    return next(check.passed for check in judge(evidence, bounds).checks if check.name == name)
+
+
+def test_a_clearly_better_challenger_is_accepted() -> None:
+    """All checks hold, the verdict says so, and it survives the store's JSON."""
+    verdict = judge(GOOD, BOUNDS)
+    assert verdict.kind is VerdictKind.ACCEPTED
+    assert len(verdict.checks) == 6
+    assert len(reasons(verdict)) == 6
+    assert convert.verdict(convert.verdict_json(verdict)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "kind"),
+    [
+        ({"fresh": pairs(90, 1, 9)}, "better on fresh", VerdictKind.REJECTED),
+        ({"fresh": pairs(80, 6, 4, 10)}, "better on fresh", VerdictKind.NEEDS_MORE_DATA),
+        ({"old": pairs(70, 0, 40, 10)}, "not worse on old", VerdictKind.REJECTED),
+        ({"old": pairs(40, 3, 4, 3)}, "not worse on old", VerdictKind.NEEDS_MORE_DATA),
+        ({"base": pairs(100, 5, 60, 0)}, "beats the bare model", VerdictKind.REJECTED),
+        ({"base": pairs(100, 5, 5, 0)}, "beats the bare model", VerdictKind.NEEDS_MORE_DATA),
+        ({"well_formed": [True] * 10 + [False] * 90}, "format", VerdictKind.REJECTED),
+        ({"slowdowns": [2.0, 2.1, 1.9] * 30}, "latency", VerdictKind.REJECTED),
+        ({"fresh": pairs(0, 15, 0)}, "enough evidence", VerdictKind.NEEDS_MORE_DATA),
+    ],
+)
+def test_one_check_decides_alone(change: dict[str, object], name: str, kind: VerdictKind) -> None:
+    """Each check can stop a challenger that passes all others, and is named as the reason."""
+    verdict = judge(replace(GOOD, **change), BOUNDS)  # type: ignore[arg-type]
+    assert verdict.kind is kind
+    assert [reason.split(":")[0] for reason in reasons(verdict)] == [name]
+
+
+def test_without_an_old_slice_nothing_is_claimed_of_it() -> None:
+    """An order without old rows is judged on the rest, and no check pretends otherwise."""
+    verdict = judge(replace(GOOD, old=pairs(0, 0, 0)), BOUNDS)
+    assert verdict.kind is VerdictKind.ACCEPTED
+    assert "not worse on old" not in [check.name for check in verdict.checks]
+
+
+def test_no_answers_at_all_need_more_data() -> None:
+    """An empty evaluation accepts nobody and rejects nobody."""
+    nothing = pairs(0, 0, 0)
+    empty = Evidence(fresh=nothing, old=nothing, base=nothing, well_formed=[], slowdowns=[])
+    assert judge(empty, BOUNDS).kind is VerdictKind.NEEDS_MORE_DATA
+
+
+def improved(slice_: Paired, at: Sequence[int]) -> Paired:
+    """Give the slice with some of the challenger's answers made right."""
+    return replace(slice_, challenger=[right or i in at for i, right in enumerate(slice_.challenger)])
+
+
+RIGHT = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
+
+
+@given(RIGHT, RIGHT, RIGHT, st.sets(st.integers(0, 59)), st.floats(0, 0.3), st.floats(0, 0.3))
+@settings(deadline=None, max_examples=200)
+def test_a_better_challenger_never_falls_back(
+    fresh: list[tuple[bool, bool]],
+    old: list[tuple[bool, bool]],
+    base: list[tuple[bool, bool]],
+    more: set[int],
+    gain: float,
+    loss: float,
+) -> None:
+    """Making any wrong answers right keeps an accepted challenger accepted, and rejects no undecided one."""
+    slices = [Paired(challenger=[a for a, _ in s], other=[b for _, b in s]) for s in (fresh, old, base)]
+    rest = {"well_formed": [True] * 40, "slowdowns": [1.0] * 40}
+    bounds = Bounds(min_gain=gain, max_loss=loss, min_rows=1)
+    order = [VerdictKind.REJECTED, VerdictKind.NEEDS_MORE_DATA, VerdictKind.ACCEPTED]
+    before = judge(Evidence(fresh=slices[0], old=slices[1], base=slices[2], **rest), bounds)  # type: ignore[arg-type]
+    better = [improved(s, sorted(more)) for s in slices]
+    after = judge(Evidence(fresh=better[0], old=better[1], base=better[2], **rest), bounds)  # type: ignore[arg-type]
+    assert order.index(after.kind) >= order.index(before.kind)
+
+
+@pytest.mark.parametrize("n", [7, 25, 40])
+def test_the_paired_interval_is_monotone(n: int) -> None:
+    """One more win or one fewer loss never lowers either end of the interval; all tables of n pairs."""
+    z = intervals.z_of(0.05 / 3)
+    ends = {(w, k): intervals.paired_difference(w, k, n, z) for w in range(n + 1) for k in range(n + 1 - w)}
+    for (wins, losses), (low, high) in ends.items():
+        assert low - 1e-9 <= (wins - losses) / n <= high + 1e-9
+        for better in ((wins + 1, losses), (wins, losses - 1), (wins + 1, losses - 1)):
+            if better in ends:
+                assert ends[better][0] >= low - 1e-9
+                assert ends[better][1] >= high - 1e-9
+
+
+def test_the_paired_interval_at_known_points() -> None:
+    """No discordant pair: z squared over (n + z squared); swapped sides: mirrored; McNemar at 0."""
+    low, high = intervals.paired_difference(0, 0, 100, 2.0)
+    assert low == pytest.approx(-4 / 104)
+    assert high == pytest.approx(4 / 104)
+    assert intervals.paired_difference(9, 3, 50, 2.0)[0] == pytest.approx(
+        -intervals.paired_difference(3, 9, 50, 2.0)[1]
+    )
+    wins, losses = 12, 4
+    mcnemar = (wins - losses) / (wins + losses) ** 0.5
+    assert intervals.paired_difference(wins, losses, 80, mcnemar)[0] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_wilson_at_known_points() -> None:
+    """Nothing of nothing says nothing; all of ten is not certain."""
+    assert intervals.wilson(0, 0, 1.96) == (0.0, 1.0)
+    low, high = intervals.wilson(10, 10, 1.959964)
+    assert low == pytest.approx(0.7225, abs=1e-4)
+    assert high == 1.0

@@ -1,0 +1,157 @@
+"""Training on a tiny Llama: real peft, real Trainer, real kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrain.curate.rows import Row, write_rows
+from retrain.recipe import Recipe
+from retrain.train import Diverged, train
+from serving.errors import InvalidInput
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = Recipe(r=4, alpha=8, lr=0.01, steps=8, batch=4, max_length=200)
+ROWS = [
+    Row(id=str(n), messages=(("user", f"turn on light {n}"),), answer=f"on {n}", source="replay", group=str(n))
+    for n in range(12)
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the tiny base model."""
+    from tests.estate.tiny import build_model
+
+    return build_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="module")
+def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the adapter of one unbroken run."""
+    out = tmp_path_factory.mktemp("adapter") / "a"
+    train(ROWS, base, out, RECIPE)
+    return out
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    """Read the tensors of an adapter."""
+    from safetensors.torch import load_file
+
+    return dict(load_file(folder / "adapter_model.safetensors"))
+
+
+def test_training_lowers_the_loss_and_leaves_an_adapter(base: Path, tmp_path: Path) -> None:
+    """The loss falls, every step is told, and exactly a servable adapter is left, with nothing beside it."""
+    told: list[tuple[int, int, float]] = []
+    done = train(ROWS, base, tmp_path / "a", RECIPE, on_step=lambda *step: told.append(step))
+    assert [step for step, _, _ in told] == list(range(1, 9))
+    assert told[-1][2] < told[0][2]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert done.loss == told[-1][2]
+    from serving.servable import check_servable
+
+    check_servable(tmp_path / "a", max_rank=4)
+
+
+def test_logits_at_answers_alone_give_the_same_loss(base: Path) -> None:
+    """Cutting the output layer to the answers' columns does not change what is learnt."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from retrain.encode import IGNORED, AnswerCollator, encode, load_tokenizer
+
+    tokenizer = load_tokenizer(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    batch = AnswerCollator(tokenizer.pad_token_id)([encode(tokenizer, row) for row in ROWS[:5]])
+    keep = batch.pop("logits_to_keep")
+    assert keep < batch["input_ids"].shape[1]
+    whole = dict(batch)
+    whole["labels"] = torch.full_like(batch["input_ids"], IGNORED)
+    whole["labels"][:, -keep:] = batch["labels"]
+    with torch.no_grad():
+        assert torch.allclose(model(**batch, logits_to_keep=keep).loss, model(**whole).loss, atol=1e-5)
+
+
+def test_a_run_starts_from_another_adapter_and_keeps_its_shape(base: Path, adapter: Path, tmp_path: Path) -> None:
+    """Weights move on from where the champion stood, and the recipe that is recorded tells the true rank."""
+    recipe = Recipe(r=16, alpha=32, lr=1e-6, steps=1, batch=2, max_length=200)
+    done = train(ROWS, base, tmp_path / "b", recipe, init=adapter)
+    assert (done.recipe.r, done.recipe.alpha, done.recipe.lr) == (4, 8, 1e-6)
+    old, new = weights(adapter), weights(tmp_path / "b")
+    assert old.keys() == new.keys()
+    assert all((old[name] - new[name]).abs().max() < 1e-4 for name in old)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(base: Path, adapter: Path, tmp_path: Path) -> None:
+    """A broken start ends in one sentence and leaves no adapter behind."""
+    from safetensors.torch import save_file
+
+    broken = tmp_path / "broken"
+    shutil.copytree(adapter, broken)
+    tensors = {name: value * float("nan") for name, value in weights(adapter).items()}
+    save_file(tensors, broken / "adapter_model.safetensors")
+    with pytest.raises(Diverged, match=r"step 1: the loss is nan; lower recipe\.lr"):
+        train(ROWS, base, tmp_path / "c", RECIPE, init=broken)
+    assert not (tmp_path / "c").exists()
+
+
+def test_what_cannot_be_trained_is_refused(base: Path, tmp_path: Path) -> None:
+    """A missing base, a missing start and rows that are all too long are the caller's fault, in a sentence."""
+    with pytest.raises(InvalidInput, match="tokenizer"):
+        train(ROWS, tmp_path / "none", tmp_path / "d", RECIPE)
+    with pytest.raises(InvalidInput, match="started from"):
+        train(ROWS, base, tmp_path / "d", RECIPE, init=tmp_path / "none")
+    with pytest.raises(InvalidInput, match="max_length=3"):
+        train(ROWS, base, tmp_path / "d", Recipe(max_length=3, steps=1))
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from retrain.curate.rows import read_rows
+from retrain.recipe import Recipe
+from retrain.train import train
+import json
+base, rows, out, recipe = sys.argv[1:]
+def tell(step, steps, loss):
+    print(step, flush=True)
+    if step == 5:
+        time.sleep(60)
+train(read_rows(Path(rows)), Path(base), Path(out), Recipe.from_json(json.loads(recipe)), on_step=tell)
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_weights(base: Path, adapter: Path, tmp_path: Path) -> None:
+    """After SIGKILL in the midst, a rerun does not start over and ends with the weights of an unbroken run."""
+    write_rows(tmp_path / "rows.jsonl", ROWS)
+    out = tmp_path / "a"
+    arguments = [str(base), str(tmp_path / "rows.jsonl"), str(out), json.dumps(RECIPE.to_json())]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    job = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert job.stdout is not None
+    with job.stdout:
+        for line in job.stdout:
+            if line.strip() == "5":
+                break
+    job.send_signal(signal.SIGKILL)
+    job.wait(timeout=10)
+    half = tmp_path / "a.work" / "checkpoint-5"
+    half.mkdir(exist_ok=True)
+    (half / "optimizer.pt").write_bytes(b"torn")
+    (half / "whole").unlink(missing_ok=True)
+    done = train(ROWS, base, out, RECIPE)
+    assert done.resumed_at == 4
+    once, twice = weights(adapter), weights(out)
+    assert all((once[name] - twice[name]).abs().max() < 1e-6 for name in once)
