@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -47,11 +47,10 @@ class _State:
 class Watch:
     """Follows the stream of stored exchanges, a batch a tick."""
 
-    def __init__(self, settings: Settings, store: Store, on_alarm: Callable[[int, Alarm], None]) -> None:
-        """`on_alarm(alarm rowid, alarm)` is called after the alarm is durable."""
+    def __init__(self, settings: Settings, store: Store) -> None:
+        """Goes on where the store says that the loop has been."""
         self._settings = settings
         self._store = store
-        self._on_alarm = on_alarm
         self.cursor, state = store.load_state(STATE)
         self._state = _State(**json.loads(state)) if state else _State()
         self._detector = Detector.restore(base64.b64decode(self._state.detector)) if self._state.detector else None
@@ -190,17 +189,14 @@ class Watch:
             self._state.detector = base64.b64encode(self._detector.state()).decode()
         else:
             self._state.detector = ""
-        rows = [convert.alarm_row(alarm, rowid) for rowid, alarm in alarms]
         with self._store.transaction() as session:
-            for row in (*produced, *rows):
-                session.add(row)
+            session.add_all(produced)
             for rowid, alarm in alarms:
+                session.add(convert.alarm_row(alarm, rowid))
                 data = {"exchange_rowid": rowid, "evidence": alarm.evidence}
                 session.add(EventRow(at=now, kind="alarm", text=alarm.reason, data=data))
             self._store.save_state(session, STATE, cursor, json.dumps(asdict(self._state)).encode())
         self.cursor = cursor
-        for row, (_, alarm) in zip(rows, alarms, strict=True):
-            self._on_alarm(row.rowid or 0, alarm)
 
 
 def reference_path(settings: Settings, store: Store, version: str) -> Path | None:

@@ -98,6 +98,25 @@ class Rollout:
         except Unservable as fault:
             return self._refuse(row, stand, str(fault), now)
 
+    def roll_back(self, reason: str, now: datetime) -> str:
+        """Send everyone back to the version before, which is loaded first. Says so, or why it cannot."""
+        row = self._store.rollout(self._settings.alias)
+        if row is None:
+            return "no version has been set for this alias yet"
+        if row.challenger and row.phase in ("probe", "shift"):
+            return self._abort(row, row.challenger, reason, now)
+        versions = {v.name: v for v in self._store.adapters(self._settings.alias)}
+        parent = versions[row.champion].parent
+        if parent is None or parent not in versions:
+            return f"{row.champion} has no version before it to go back to"
+        back = plan.Stand(champion=parent, challenger=row.champion, phase="drain", step=0)
+        self._hold_loaded(back, now)
+        self._store.set_adapter_status(row.champion, "rejected")
+        self._store.set_adapter_status(parent, "live")
+        said = f"rolled back to {parent}: {reason}"
+        self._move(row, now, said, champion=parent, challenger=row.champion, phase="drain", step=0)
+        return said
+
     # -- what is there ----------------------------------------------------------------------------
 
     def _hold_loaded(self, stand: plan.Stand, now: datetime) -> None:
@@ -171,8 +190,8 @@ class Rollout:
                 self._store.set_adapter_status(name, "live")
                 self._move(row, now, said, champion=name, challenger=stand.champion, phase="drain", step=0)
             case plan.Unload(version=name):
-                self._store.set_adapter_status(name, "retired")
-                said = f"{name} is retired; {stand.champion} is the champion"
+                self._retire(name)
+                said = f"{name} is unloaded; {stand.champion} is the champion"
                 self._move(row, now, said, challenger=None, phase="steady", step=0)
             case plan.Abort(challenger=name, reason=reason):
                 said = self._abort(row, name, reason, now)
@@ -195,6 +214,10 @@ class Rollout:
         )
         self._move(row, now, said, phase="shift", step=0)
         return said
+
+    def _retire(self, name: str) -> None:
+        if any(v.name == name and v.status == "live" for v in self._store.adapters(self._settings.alias)):
+            self._store.set_adapter_status(name, "retired")
 
     def _abort(self, row: RolloutRow, name: str, reason: str, now: datetime) -> str:
         self._store.set_adapter_status(name, "rejected")

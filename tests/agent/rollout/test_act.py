@@ -173,6 +173,21 @@ def test_a_failing_challenger_is_rolled_back(world: World) -> None:
     assert "home-v2" not in world.engine.loaded
 
 
+def test_a_promoted_version_can_be_sent_back(world: World) -> None:
+    """After the promotion too: the version before is loaded first, then everyone is sent to it."""
+    world.accept()
+    for _ in range(12):
+        world.tick(6)
+        world.serve("home-v2", 20)
+    assert world.table == {"home-v2": 1.0}
+    assert "rolled back to home-v1" in world.rollout.roll_back("worse than before", world.now)
+    assert world.table == {"home-v1": 1.0}
+    for _ in range(3):
+        world.tick(6)
+    assert list(world.engine.loaded) == ["home-v1"]
+    assert (world.status("home-v1"), world.status("home-v2")) == ("live", "rejected")
+
+
 def test_an_engine_that_is_down_is_waited_for(world: World) -> None:
     """No call, no fault, and the table is pushed again when it is back."""
     world.engine.up = False

@@ -1,0 +1,220 @@
+"""The sidecar as one process: intake and HTTP on an event loop, the other rooms as loops in threads.
+
+Lives here: construction, start, stop. Reads the clock and nothing else of the environment; secrets come in.
+Comes in: settings and the engine's token. Goes out: a running agent.
+Must never know: how any room works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from sqlalchemy.exc import OperationalError
+
+from agent.app.loops import Loops
+from agent.app.reports import Reports
+from agent.app.steer import Steer
+from agent.app.watch import Watch
+from agent.export.metrics import ProcessInfo, render
+from agent.intake.redact import Redactor
+from agent.intake.server import IntakeServer
+from agent.launch.local import LocalLauncher
+from agent.quality.judge import judge_of
+from agent.quality.room import feedback, judge_once
+from agent.rollout.act import Rollout, adopt
+from agent.settings import Settings
+from agent.store import Store
+from agent.store.snapshot import snapshot
+from agent.types import InvalidInput
+from agent.web.api import create_app
+from serving.engine import Engine
+
+log = logging.getLogger("trimtab")
+RETRAIN = (sys.executable, "-m", "retrain.cli")
+"""How a retraining order is run: a process of its own; the agent never imports what it needs."""
+
+
+class Agent:
+    """Everything wired. `run` returns when `stop` is set."""
+
+    def __init__(self, settings: Settings, token: str) -> None:
+        self.settings = settings
+        self.started_at = now()
+        self.store = open_store(settings.home)
+        adopt(settings, self.store, self.started_at)
+        redactor = Redactor(settings.capture.patterns, settings.capture.user_key)
+        self._redact = redactor.text
+        self.intake = IntakeServer(
+            settings.socket, self.store.add_exchanges, self.store.note_worker, redactor, now
+        )
+        self.engine = Engine(settings.engine.url, token)
+        self.judge = judge_of(settings, token)
+        self.rollout = Rollout(settings, self.store, self.engine, self._push)
+        self.reports = Reports(settings, self.store)
+        self.watch = Watch(settings, self.store)
+        self.steer = Steer(settings, self.store, self.rollout.roll_back)
+        self.launcher = LocalLauncher(self.store, settings.home, RETRAIN, max_attempts=settings.retrain.max_attempts)
+        self.loops = Loops(
+            {
+                "watch": self.watch.tick,
+                "judge": self._judge,
+                "policy": self.steer.tick,
+                "launch": self.launcher.tick,
+                "rollout": self.rollout.tick,
+                "report": self.reports.tick,
+            },
+            settings.tick_s,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start everything, wait for `stop`, end everything in reverse."""
+        self._loop = asyncio.get_running_loop()
+        await self.intake.start()
+        web = self._web()
+        serving = asyncio.create_task(web.serve())
+        try:
+            self.loops.start()
+            await asyncio.wait({serving, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+        finally:
+            await asyncio.to_thread(self.loops.stop)
+            await asyncio.to_thread(self.launcher.stop)
+            await self.intake.stop()
+            web.should_exit = True
+            with suppress(asyncio.CancelledError):
+                await serving
+            if self.judge is not None:
+                self.judge.close()
+            self.engine.close()
+            self.store.close()
+
+    # -- behaviours that one room lends another ----------------------------------------------------
+
+    def _push(self, table: Mapping[str, Mapping[str, float]]) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.intake.push_table, table)
+
+    def _judge(self, at: datetime) -> str:
+        if self.judge is None:
+            return "no judge is set"
+        judged = judge_once(self.store, self.judge, self.settings, at)
+        return f"graded {judged.graded}, {judged.over_budget} over budget" + (f": {judged.fault}" if judged.fault else "")
+
+    def _feedback(self, exchange_id: str, *, correct: bool, correction: str | None, source: str) -> object:
+        return feedback(
+            self.store, exchange_id, correct=correct, correction=correction, source=source, now=now(), redact=self._redact
+        )
+
+    def _render(self) -> bytes:
+        seen = snapshot(self.store, self.settings.alias, now(), self.rollout.shares or None)
+        return render(seen, self._process())
+
+    def _process(self) -> ProcessInfo:
+        return ProcessInfo(
+            version=own_version(),
+            started_at=self.started_at,
+            resident_bytes=resident_bytes(),
+            judge_enabled=self.judge is not None,
+            quality_floor=self.settings.quality.floor,
+            loop_lag_s={name: health.lag_s for name, health in self.loops.health.items()},
+            loop_faults={name: health.faults for name, health in self.loops.health.items()},
+        )
+
+    def _live(self) -> dict[str, Any]:
+        health = {name: vars(h) for name, h in self.loops.health.items()}
+        shares = dict(self.rollout.shares) or None
+        return {"loops": health, "workers": self.intake.workers, "detector": self.watch.phase, "weights": shares}
+
+    def _web(self) -> uvicorn.Server:
+        app = create_app(
+            self.store, self.settings.alias, redact=self._redact, render_metrics=self._render,
+            feedback=self._feedback, live=self._live, reports=self.settings.home / "reports", now=now,
+        )  # fmt: skip
+        http = self.settings.http
+        config = uvicorn.Config(app, host=http.host, port=http.port, log_level="warning", lifespan="off")
+        server = uvicorn.Server(config)
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # ours are set in `run`
+        return server
+
+
+def run(settings: Settings, *, token: str) -> None:
+    """Run the agent until SIGTERM or Ctrl-C. Raises InvalidInput in one sentence when it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    check_port(settings.http.host, settings.http.port)
+    agent = Agent(settings, token)
+    address = f"http://{settings.http.host}:{settings.http.port}"
+    write_address(settings.home / "agent.json", address)
+    log.info("agent for %r: status page %s, socket %s", settings.alias, address, settings.socket)
+    asyncio.run(_until_signal(agent))
+    log.info("agent stopped")
+
+
+async def _until_signal(agent: Agent) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await agent.run(stop)
+
+
+def now() -> datetime:
+    """The time, aware."""
+    return datetime.now(UTC)
+
+
+def open_store(home: Path) -> Store:
+    """The store of a home folder. Raises InvalidInput where it cannot be written."""
+    try:
+        return Store.at(home)
+    except (OSError, OperationalError) as error:
+        msg = f"home {home} cannot hold the database ({error}): give a writable folder with free space as `home`"
+        raise InvalidInput(msg) from error
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise InvalidInput when somebody listens there already."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            msg = f"port {port} on {host} cannot be used ({error.strerror}): set http.port to a free one"
+            raise InvalidInput(msg) from error
+
+
+def write_address(path: Path, address: str) -> None:
+    """Where `trimtab status` finds the agent."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps({"url": address, "pid": os.getpid()}))
+    scratch.replace(path)
+
+
+def own_version() -> str:
+    """The version of the installed distribution."""
+    try:
+        return version("trimtab")
+    except PackageNotFoundError:
+        return "0"
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,79 @@
+"""Evidently reports for alarms: built one at a time in a process of their own, linked from the alarm.
+
+Lives here: which alarm still lacks its report, and the rows that go into it.
+Comes in: the store. Goes out: `<home>/reports/alarm-<n>.html` and the link in the alarm's row.
+Must never know: pandas or evidently; they live and die in the subprocess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlmodel import col, select
+
+from agent.app.steer import onset_rowid
+from agent.app.watch import read_reference, reference_path
+from agent.drift.report import build_report
+from agent.profile.features import features
+from agent.settings import Settings
+from agent.store import Store
+from agent.store.tables import AlarmRow
+from agent.types import Exchange, Message, Outcome, TrimtabError
+
+ROWS = 1000
+FAILED = "failed"
+
+
+class Reports:
+    """Sees to it that every alarm gets its report, or is marked as failed once."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings, self._store = settings, store
+
+    def tick(self, now: datetime) -> str:
+        """Build the oldest missing report, if any."""
+        if not self._settings.drift.report:
+            return "reports are switched off"
+        with self._store.transaction() as session:
+            query = select(AlarmRow).where(col(AlarmRow.report).is_(None)).order_by(col(AlarmRow.rowid)).limit(1)
+            alarm = session.exec(query).first()
+        if alarm is None:
+            return "every alarm has its report"
+        name = f"alarm-{alarm.rowid}.html"
+        try:
+            build_report(*self._rows(alarm), self._settings.home / "reports" / name)
+        except TrimtabError as fault:
+            self._store.record("report", f"no Evidently report for alarm {alarm.rowid}: {fault}", now)
+            name = FAILED
+        with self._store.transaction() as session:
+            alarm.report = name
+            session.merge(alarm)
+        return f"alarm {alarm.rowid}: {name}"
+
+    def _rows(self, alarm: AlarmRow) -> tuple[Sequence[Mapping[str, object]], Sequence[Mapping[str, object]]]:
+        """Feature rows of the reference and of what came since the onset."""
+        onset = onset_rowid(alarm)
+        after = self._store.exchanges_after(onset, ROWS)
+        window = [e for _, e in after if e.version == alarm.version and e.profiled]
+        path = reference_path(self._settings, self._store, alarm.version)
+        if path is not None:
+            reference = [_as_exchange(r.id, r.prompt, r.answer, alarm) for r in read_reference(path)[:ROWS]]
+        else:
+            before = self._store.exchanges_after(max(0, onset - ROWS), ROWS)
+            reference = [e for r, e in before if r <= onset and e.version == alarm.version and e.profiled]
+        return [_row(e) for e in reference], [_row(e) for e in window]
+
+
+def _row(exchange: Exchange) -> Mapping[str, object]:
+    found = features(exchange)
+    return {**found.numbers, **found.labels}
+
+
+def _as_exchange(identity: str, prompt: str, answer: str, alarm: AlarmRow) -> Exchange:
+    """A reference record has texts only; the rest of the row is empty, and what is empty does not drift."""
+    return Exchange(
+        id=identity, worker="reference", seq=0, started_at=alarm.at, path="", alias=alarm.alias,
+        version=alarm.version, status=200, outcome=Outcome.COMPLETE,
+        messages=(Message(role="user", text=prompt),), answer=answer,
+    )  # fmt: skip

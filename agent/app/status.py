@@ -1,0 +1,90 @@
+"""`trimtab status`: the agent's own account of itself, for a terminal.
+
+Lives here: finding the agent and laying out what it says.
+Comes in: settings or an address. Goes out: a few tables, or the JSON as it came.
+Must never know: the store; it asks the running agent like anybody else.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agent.settings import Settings
+from agent.types import RemoteFault
+
+
+def show(settings: Settings, url: str | None, *, as_json: bool, console: Console) -> None:
+    """Print the status. Raises RemoteFault in one sentence when no agent answers."""
+    address = url or address_of(settings)
+    try:
+        status = httpx.get(f"{address}/v1/status", timeout=10).raise_for_status().json()
+    except (httpx.HTTPError, ValueError) as error:
+        msg = f"no agent answers at {address} ({error}): start it with `trimtab agent`, or give --url"
+        raise RemoteFault(msg) from error
+    if as_json:
+        console.print_json(json.dumps(status))
+        return
+    console.print(_headline(status))
+    console.print(_versions(status))
+    for event in status["events"][:8]:
+        console.print(f"[dim]{event['at'][11:19]}[/] {escape(event['text'])}", highlight=False)
+
+
+def address_of(settings: Settings) -> str:
+    """Where the agent of these settings said it listens, or where it would."""
+    try:
+        return str(json.loads((settings.home / "agent.json").read_text())["url"])
+    except (OSError, ValueError, KeyError):
+        return f"http://{settings.http.host}:{settings.http.port}"
+
+
+def _headline(status: dict[str, Any]) -> Table:
+    shown = Table.grid(padding=(0, 2))
+    rollout, drift, capture, decision = (status[k] for k in ("rollout", "drift", "capture", "decision"))
+    champion = rollout["champion"] if rollout else "no version yet"
+    shown.add_row("[bold]answers[/]", f"{status['alias']} -> {_weights(rollout) or champion}")
+    shown.add_row("[bold]capture[/]", f"{capture['stored']} stored, {capture['lost']} lost, {capture['dropped']} dropped")
+    shown.add_row("[bold]drift[/]", _drift(drift))
+    if status["alarm"]:
+        shown.add_row("", escape(status["alarm"]["alarm"]["reason"]))
+    if decision:
+        shown.add_row("[bold]decision[/]", f"{decision['action']}: {escape(decision['reasons'][0])}")
+        for reason in decision["reasons"][1:]:
+            shown.add_row("", escape(reason))
+    for order in status["orders"][:1]:
+        stage = f" ({order['stage']} {order['progress']:.0%})" if order["status"] == "running" else ""
+        shown.add_row("[bold]order[/]", f"{order['id']}: {order['status']}{stage} {escape(order['error'] or '')}")
+    return shown
+
+
+def _drift(drift: dict[str, Any]) -> str:
+    if drift["evidence"] is None:
+        return str(drift["phase"])
+    return f"{drift['phase']}, evidence 10^{drift['evidence']:.1f} of 10^{drift['threshold']:.1f}, {drift['alarms']} alarms"
+
+
+def _weights(rollout: dict[str, Any] | None) -> str:
+    weights = (rollout or {}).get("weights") or {}
+    return ", ".join(f"{name} {share:.0%}" for name, share in weights.items())
+
+
+def _versions(status: dict[str, Any]) -> Table:
+    shown = Table(header_style="bold")
+    for column in ("version", "status", "digest", "exchanges", "quality"):
+        shown.add_column(column)
+    answered: dict[str, int] = {}
+    for tally in status["exchanges"]:
+        answered[tally["version"]] = answered.get(tally["version"], 0) + tally["n"]
+    quality = {e["version"]: f"{e['value']:.2f} [{e['low']:.2f}, {e['high']:.2f}]" for e in status["estimates"]}
+    for adapter in status["adapters"]:
+        name = adapter["name"]
+        shown.add_row(
+            name, adapter["status"], adapter["digest"][:12], str(answered.get(name, 0)), escape(quality.get(name, "-"))
+        )
+    return shown

@@ -1,0 +1,167 @@
+"""The policy loop: what is known -> one decision -> an order, a rollback, or nothing.
+
+Lives here: the only line where quality, policy and the orders meet; gathering of `Seen` from the store.
+Comes in: the store at this moment. Goes out: estimates, a decision when it is news, an order beside it.
+Must never know: how an estimate is made, how an order is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import col, select
+
+from agent.policy.decide import Seen, decide, is_news
+from agent.policy.order import next_name, order_document
+from agent.quality.room import estimate_once
+from agent.settings import Settings
+from agent.store import Store, convert
+from agent.store.tables import AlarmRow, DecisionRow, EstimateRow, EventRow, ExchangeRow, OrderRow, RolloutRow
+from agent.types import Action, Decision, Estimate
+
+IN_FLIGHT = ("open", "running")
+
+
+class Steer:
+    """Decides for one alias at every tick."""
+
+    def __init__(
+        self, settings: Settings, store: Store, roll_back: Callable[[str, datetime], str]
+    ) -> None:
+        """`roll_back(reason, now)` sends everyone back to the version before."""
+        self._settings, self._store, self._roll_back = settings, store, roll_back
+
+    def tick(self, now: datetime) -> str:
+        """Look, decide, and perform or record; says the decision's first reason."""
+        rollout = self._store.rollout(self._settings.alias)
+        if rollout is None:
+            return "no version has been set for this alias yet"
+        alarm = self._alarm(rollout)
+        onset = 0 if alarm is None else onset_rowid(alarm)
+        seen = self._seen(rollout, alarm, onset, now)
+        decision = decide(seen, self._settings)
+        last = self._store.last_decision(self._settings.alias)
+        if last is not None and not is_news(decision, last.action, last.seen):
+            return decision.reasons[0]
+        if decision.action is Action.RETRAIN:
+            self._open_order(decision, rollout, onset, now)
+        else:
+            self._store.put_decision(decision)
+            if decision.action is Action.ROLL_BACK:
+                self._roll_back("; ".join(decision.reasons), now)
+        return decision.reasons[0]
+
+    # -- what is seen -----------------------------------------------------------------------------
+
+    def _alarm(self, rollout: RolloutRow) -> AlarmRow | None:
+        """The alarm that stands: the first one since the champion became champion."""
+        query = select(AlarmRow).where(AlarmRow.alias == rollout.alias, AlarmRow.version == rollout.champion)
+        with self._store.transaction() as session:
+            return session.exec(query.order_by(col(AlarmRow.rowid)).limit(1)).first()
+
+    def _seen(self, rollout: RolloutRow, alarm: AlarmRow | None, onset: int, now: datetime) -> Seen:
+        settings, store = self._settings, self._store
+        estimate = estimate_once(store, rollout.champion, settings, now, after_rowid=onset)
+        if rollout.phase == "shift" and rollout.challenger:
+            estimate_once(store, rollout.challenger, settings, now)
+        orders = store.orders(alias=rollout.alias)
+        ended = next((o for o in orders if o.finished_at is not None), None)
+        return Seen(
+            at=now,
+            alias=rollout.alias,
+            version=rollout.champion,
+            alarm_kind=alarm.kind if alarm else None,
+            alarm_age_s=(now - alarm.at).total_seconds() if alarm else None,
+            alarm_reason=alarm.reason if alarm else "",
+            estimate=estimate,
+            reference=self._first_estimate(rollout.champion, onset) if alarm else None,
+            former=self._former(rollout, now),
+            fresh_exchanges=self._answered_since(rollout.champion, onset),
+            order_running=any(o.status in IN_FLIGHT for o in orders),
+            order_finished_age_s=(now - ended.finished_at).total_seconds() if ended and ended.finished_at else None,
+            order_outcome=_outcome(ended),
+            phase=self._phase(rollout),
+        )
+
+    def _phase(self, rollout: RolloutRow) -> str:
+        """An accepted version that waits for its rollout counts as moving: no second order beside it."""
+        waiting = any(v.status == "accepted" for v in self._store.adapters(rollout.alias))
+        return "accepted" if waiting and rollout.phase == "steady" else rollout.phase
+
+    def _first_estimate(self, version: str, upto: int) -> Estimate | None:
+        """The newest estimate that was made before the onset."""
+        query = select(EstimateRow).where(EstimateRow.version == version, col(EstimateRow.exchange_rowid) <= upto)
+        with self._store.transaction() as session:
+            row = session.exec(query.order_by(col(EstimateRow.rowid).desc()).limit(1)).first()
+            return convert.estimate(row) if row else None
+
+    def _former(self, rollout: RolloutRow, now: datetime) -> Estimate | None:
+        """The estimate of the version before, while the promotion is younger than the cooldown."""
+        champion = next((v for v in self._store.adapters(rollout.alias) if v.name == rollout.champion), None)
+        if champion is None or champion.parent is None or rollout.step_since_at is None:
+            return None
+        young = (now - rollout.step_since_at).total_seconds() < self._settings.policy.cooldown_s
+        return self._store.last_estimate(champion.parent) if young else None
+
+    def _answered_since(self, version: str, after: int) -> int:
+        query = select(func.count(col(ExchangeRow.rowid))).where(
+            ExchangeRow.version == version,
+            ExchangeRow.alias == self._settings.alias,
+            ExchangeRow.status == 200,
+            col(ExchangeRow.rowid) > after,
+        )
+        with self._store.transaction() as session:
+            return session.exec(query).one()
+
+    # -- what is done -----------------------------------------------------------------------------
+
+    def _open_order(self, decision: Decision, rollout: RolloutRow, onset: int, now: datetime) -> None:
+        """Decision and order in one transaction: a crash leaves both or neither."""
+        adapters = self._store.adapters(rollout.alias)
+        champion = next(v for v in adapters if v.name == rollout.champion)
+        taken = [*(v.name for v in adapters), *(str(o.document["challenger"]) for o in self._store.orders())]
+        order_id = f"{rollout.alias}-{now:%Y%m%dT%H%M%S}"
+        document = order_document(
+            decision,
+            self._settings,
+            alias=rollout.alias,
+            order_id=order_id,
+            store_url=self._store.url,
+            champion=champion,
+            challenger=next_name(rollout.alias, taken),
+            since_rowid=onset,
+            until_rowid=self._store.last_rowid(),
+        )
+        reason = "; ".join(decision.reasons)
+        said = f"order {order_id} opened: {document['challenger']} is to be trained"
+        with self._store.transaction() as session:
+            session.add(OrderRow(id=order_id, alias=rollout.alias, status="open", reason=reason,
+                                 document=_plain(document), opened_at=now))  # fmt: skip
+            session.add(decision_row(decision))
+            session.add(EventRow(at=now, kind="order", text=said, data={"order": order_id}))
+
+
+def onset_rowid(alarm: AlarmRow) -> int:
+    """The last exchange before the estimated change: rows of the detector counted back in the stream."""
+    return max(0, alarm.exchange_rowid - (alarm.row - alarm.onset_row) - 1)
+
+
+def decision_row(decision: Decision) -> DecisionRow:
+    """A decision for the store."""
+    return DecisionRow(at=decision.at, alias=decision.alias, action=decision.action.value,
+                       reasons=list(decision.reasons), seen=_plain(dict(decision.seen)))  # fmt: skip
+
+
+def _outcome(order: OrderRow | None) -> str | None:
+    if order is None:
+        return None
+    return str(order.verdict["kind"]) if order.verdict else order.status
+
+
+def _plain(document: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(document, default=str))
+    return plain
