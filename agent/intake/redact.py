@@ -1,0 +1,136 @@
+"""The one choke point: nothing is stored that has not been through here.
+
+Lives here: `Redactor`, which masks private data in every text of an exchange and hashes who asked.
+Comes in: an exchange as assembled. Goes out: one that may be stored, logged and shown.
+Must never know: where it goes. It fails closed: what cannot be redacted is stored without any text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
+
+from agent.intake.patterns import RULES
+from agent.types import Exchange, InvalidInput, Message, Outcome
+
+MAX_PATTERN_CHARS = 1000
+_PLACEHOLDER = "[REDACTED]"
+_UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_MAX_ROLE_CHARS = 32
+
+
+class Redactor:
+    """Masks private data by the built-in rules and by the owner's own RE2 patterns.
+
+    `patterns` are RE2 syntax, at most 1,000 characters each; `user_key` keys the hash that stands for a user.
+    Raises InvalidInput for a pattern that RE2 does not know or that matches the empty text.
+    """
+
+    def __init__(self, patterns: Sequence[str] = (), user_key: str = "trimtab") -> None:
+        self._patterns = [_compile(pattern) for pattern in patterns]
+        self._key = blake2b(user_key.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+        self.failures = 0
+        """Exchanges whose text was thrown away because redaction failed."""
+
+    def text(self, text: str) -> str:
+        """The text with private data masked; lone surrogates and NULs, unfit for databases, become U+FFFD."""
+        text = _storable(text)
+        for pattern in self._patterns:
+            text = pattern.sub(_PLACEHOLDER, text)
+        for rule in RULES:
+            text = rule.apply(text)
+        return text
+
+    def hash(self, name: str) -> str:
+        """32 hex digits that stand for a name: equal names, equal digits, for as long as the key is kept."""
+        return blake2b(name.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).hexdigest()
+
+    def exchange(self, exchange: Exchange) -> Exchange:
+        """The exchange as it may be stored. Never raises: what fails comes out unreadable, without text."""
+        try:
+            return self._exchange(exchange)
+        except Exception:  # noqa: BLE001 - fails closed, whatever it was, and is counted
+            self.failures += 1
+            return blank(exchange)
+
+    def _exchange(self, exchange: Exchange) -> Exchange:
+        return replace(
+            exchange,
+            id=self._id(exchange),
+            path=self.text(exchange.path),
+            alias=self.text(exchange.alias),
+            version=self.text(exchange.version),
+            messages=tuple(Message(role=self._role(m.role), text=self.text(m.text)) for m in exchange.messages),
+            answer=self.text(exchange.answer),
+            reasoning=self.text(exchange.reasoning),
+            finish_reason=self._optional(exchange.finish_reason),
+            user=self.hash(exchange.user) if exchange.user else None,
+            conversation=self.hash(exchange.conversation) if exchange.conversation else None,
+            template=self._optional(exchange.template),
+        )
+
+    def _id(self, exchange: Exchange) -> str:
+        """The response's id; clients choose a part of it, so one with private data gives way to our own."""
+        return exchange.id if self.text(exchange.id) == exchange.id else _own_id(exchange)
+
+    def _role(self, role: str) -> str:
+        return role if role in _ROLES else self.text(role)[:_MAX_ROLE_CHARS]
+
+    def _optional(self, label: str | None) -> str | None:
+        return None if label is None else self.text(label)
+
+
+def blank(exchange: Exchange) -> Exchange:
+    """The exchange without anything that a client wrote: it still counts."""
+    return replace(
+        exchange,
+        id=_own_id(exchange),
+        path="",
+        alias="",
+        version="",
+        outcome=Outcome.UNREADABLE,
+        messages=(),
+        answer="",
+        reasoning="",
+        finish_reason=None,
+        user=None,
+        conversation=None,
+        template=None,
+    )
+
+
+def _own_id(exchange: Exchange) -> str:
+    return f"{_storable(exchange.worker)}-{exchange.seq}"
+
+
+def _storable(text: str) -> str:
+    return _UNSTORABLE.sub("�", text) if not text.isascii() or "\x00" in text else text
+
+
+def _compile(pattern: str) -> Any:
+    import re2
+
+    if len(pattern) > MAX_PATTERN_CHARS:
+        raise InvalidInput(
+            f"a capture pattern has {len(pattern)} characters: write at most {MAX_PATTERN_CHARS} in each"
+        )
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        compiled = re2.compile(pattern, options)
+    except (re2.error, UnicodeError) as error:
+        raise InvalidInput(
+            f"capture pattern {pattern!r} is not RE2 syntax ({_reason(error)}): correct it in `patterns`"
+        ) from error
+    if compiled.search("") is not None:
+        raise InvalidInput(f"capture pattern {pattern!r} matches the empty text: write what it must find")
+    return compiled
+
+
+def _reason(error: Exception) -> str:
+    first = error.args[0] if error.args else error
+    return first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)

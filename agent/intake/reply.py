@@ -1,0 +1,143 @@
+"""What the four API shapes have in common (pure).
+
+Lives here: a collector that answers of any shape are read into, and safe looks into JSON of unknown shape.
+Comes in: decoded JSON. Goes out: `Reply` with text, reasoning, finish reason, usage.
+Must never know: captures, times, which API it serves. Nothing here raises on odd JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_MAX_COUNT = 2**53
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value when it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: Any) -> list[Any]:
+    """The value when it is a JSON array, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def text(value: Any) -> str:
+    """The value when it is a string, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def count(value: Any) -> int | None:
+    """The value when it is a sensible count, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT else None
+
+
+def position(value: Any, default: int = 0) -> int:
+    """The value when it is a sensible index, else the default."""
+    n = count(value)
+    return default if n is None else n
+
+
+def content(value: Any) -> str:
+    """Text of a message's content: a string, or the text parts of a list, one a line."""
+    if isinstance(value, str):
+        return value
+    parts = []
+    for part in items(value):
+        if isinstance(part, str):
+            parts.append(part)
+        elif isinstance(part, dict):
+            parts.append(text(part.get("text")) or text(part.get("refusal")) or content(part.get("content")))
+    return "\n".join(part for part in parts if part)
+
+
+def call(name: Any, arguments: Any) -> str:
+    """A tool call as text, `name({"key":"value"})`, JSON escapes resolved for redaction to see."""
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            return f"{text(name)}({arguments})"
+    if arguments is None:
+        return f"{text(name)}()"
+    return f"{text(name)}({json.dumps(arguments, ensure_ascii=False, separators=(',', ':'))})"
+
+
+def calls(tool_calls: Any) -> list[str]:
+    """OpenAI's `tool_calls` of a whole message as text."""
+    functions = [mapping(mapping(item).get("function")) for item in items(tool_calls)]
+    return [call(f.get("name"), f.get("arguments")) for f in functions]
+
+
+@dataclass(slots=True)
+class Choice:
+    """One of n answers, growing."""
+
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    tools: dict[int, list[str]] = field(default_factory=dict)
+    """Tool calls by index: name, then pieces of the arguments."""
+    finish_reason: str | None = None
+
+    def tool(self, index: int, name: Any, arguments: Any) -> bool:
+        """Take a piece of a tool call; True when there was any."""
+        known = self.tools.setdefault(index, [""])
+        if isinstance(name, str) and not known[0]:
+            known[0] = name
+        if isinstance(arguments, str):
+            known.append(arguments)
+        return bool(name or arguments)
+
+    def whole(self) -> str:
+        """Text, then tool calls, one a line."""
+        said = "".join(self.text)
+        called = [call(name, "".join(rest) or None) for name, *rest in (self.tools[i] for i in sorted(self.tools))]
+        return "\n".join(part for part in (said, *called) if part)
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer as far as it has been read."""
+
+    id: str | None = None
+    model: str | None = None
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+    failed: bool = False
+    choices: dict[int, Choice] = field(default_factory=dict)
+
+    def choice(self, index: Any) -> Choice:
+        """The choice with this index, made when it is new."""
+        return self.choices.setdefault(position(index), Choice())
+
+    def name(self, body: Mapping[str, Any]) -> None:
+        """Take id and model where the body has them; the first id stays."""
+        self.id = self.id or text(body.get("id")) or None
+        self.model = text(body.get("model")) or self.model
+
+    def spend(self, usage: Any, prompt: str, answer: str) -> None:
+        """Take token counts, named `prompt` and `answer` in this API; later ones win."""
+        used = mapping(usage)
+        for name, key in (("prompt_tokens", prompt), ("answer_tokens", answer)):
+            n = count(used.get(key))
+            if n is not None:
+                setattr(self, name, n)
+
+    @property
+    def answer(self) -> str:
+        """All choices in order, a blank line between them."""
+        return "\n\n".join(self.choices[i].whole() for i in sorted(self.choices))
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning of all choices that have any."""
+        thoughts = ("".join(self.choices[i].reasoning) for i in sorted(self.choices))
+        return "\n\n".join(thought for thought in thoughts if thought)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The first choice's."""
+        return self.choices[min(self.choices)].finish_reason if self.choices else None

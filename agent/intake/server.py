@@ -1,0 +1,350 @@
+"""The sidecar's end of the socket: frames in, rows stored, acknowledgements out.
+
+Lives here: `IntakeServer`.
+Comes in: connections of taps. Goes out: redacted exchanges to the store; ACK and TABLE frames to the taps.
+Must never know: the database, settings, what is done with the exchanges.
+
+An exchange is acknowledged only after the store has it, so a tap sends again whatever a dead agent had in hand;
+the store knows `(worker, seq)` and takes it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from agent.intake.assemble import Unreadable, assemble, unreadable
+from agent.intake.commit import Outcomes, StoreBatch, commit, is_data_fault
+from agent.intake.door import Door, close_door, open_door
+from agent.intake.inbox import Inbox
+from agent.intake.redact import Redactor
+from agent.types import Exchange, Outcome
+from serving import wire
+
+BATCH_EXCHANGES = 256
+BATCH_S = 0.05
+INBOX_BYTES = 16 * 1024 * 1024
+READ_BYTES = 256 * 1024
+BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.1, 5.0
+GIVE_UP_ROUNDS = 10
+CLOSE_S = 1.0
+COMPLAIN_EVERY = timedelta(minutes=1)
+NOTE_EVERY = timedelta(seconds=10)
+_MAX_UNREAD_ACK_BYTES = 4 * 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has happened since the start. `stored` counts those acknowledged, ones sent twice too."""
+
+    received: int = 0
+    stored: int = 0
+    unreadable: int = 0
+    corrupt: int = 0
+    store_faults: int = 0
+    given_up: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Link:
+    """One connection of one tap."""
+
+    writer: asyncio.StreamWriter
+    worker: str = ""
+
+    def send(self, frame: bytes) -> None:
+        """Give a frame to the transport; a tap that reads nothing is cut off."""
+        if self.writer.is_closing():
+            return
+        if self.writer.transport.get_write_buffer_size() > _MAX_UNREAD_ACK_BYTES:
+            self.writer.transport.abort()
+            return
+        self.writer.write(frame)
+
+
+@dataclass(slots=True)
+class _Worker:
+    """What a tap said of itself."""
+
+    pid: int = 0
+    assigned: int = 0
+    dropped: int = 0
+    noted: tuple[int, int, int] | None = None
+    noted_at: datetime | None = None
+
+
+class IntakeServer:
+    """Listens on `socket` (mode 0600) for any number of taps.
+
+    `store_batch` gets up to 256 redacted exchanges, in a thread; `note_worker(worker, pid, seen_at, assigned,
+    dropped)` likewise. While the store fails nothing is acknowledged, the batch is tried again with growing pauses
+    (0.1 to 5 s), the taps are made to wait, and `complain` hears of it once a minute.
+    """
+
+    def __init__(
+        self,
+        socket: Path,
+        store_batch: StoreBatch,
+        note_worker: Callable[..., None],
+        redactor: Redactor,
+        now: Callable[[], datetime],
+        complain: Callable[[str], None] = log.warning,
+    ) -> None:
+        self.counts = Counts()
+        self._path = socket
+        self._store_batch = store_batch
+        self._note_worker = note_worker
+        self._redactor = redactor
+        self._now = now
+        self._complain = complain
+        self._complained_at: datetime | None = None
+        self._table: bytes | None = None
+        self._links: set[_Link] = set()
+        self._waiting: list[tuple[Exchange, _Link]] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._workers: dict[str, _Worker] = {}
+        self._doubtful: set[tuple[str, int]] = set()
+        self._attempts: dict[tuple[str, int], int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._door: Door | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the socket. Raises InvalidInput when another agent is running on it."""
+        self._loop = asyncio.get_running_loop()
+        self._inbox: Inbox[tuple[wire.Capture, _Link]] = Inbox(INBOX_BYTES)
+        self._stopping = asyncio.Event()
+        self._door = open_door(self._path)
+        self._server = await asyncio.start_unix_server(self._serve, sock=self._door.listener, limit=READ_BYTES)
+        self._pump = asyncio.create_task(self._store_for_ever(), name="trimtab-intake")
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, acknowledge it, and close. What is not acknowledged stays with the taps."""
+        if self._door is None:
+            return
+        door, self._door = self._door, None
+        self._stopping.set()
+        self._server.close()
+        await self._pump
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        close_door(door)
+
+    @property
+    def workers(self) -> int:
+        """Taps connected now."""
+        return len({link.worker for link in self._links if link.worker})
+
+    def push_table(self, aliases: Mapping[str, Mapping[str, float]]) -> None:
+        """Send the alias table to every tap, now and whenever one connects. Safe to call from any thread."""
+        frame = wire.encode_table(aliases)
+        if self._loop is None:
+            self._table = frame
+        else:
+            self._loop.call_soon_threadsafe(self._send_table, frame)
+
+    def _send_table(self, frame: bytes) -> None:
+        self._table = frame
+        for link in self._links:
+            link.send(frame)
+
+    # -- connections --------------------------------------------------------------------------------------
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link, task = _Link(writer), asyncio.current_task()
+        self._links.add(link)
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        decoder = wire.Decoder()
+        try:
+            while not self._stopping.is_set() and (data := await reader.read(READ_BYTES)):
+                for kind, payload in decoder.feed(data):
+                    await self._obey(link, kind, payload)
+        except wire.WireFault as fault:
+            self.counts.corrupt += 1
+            self._say(f"a tap ({link.worker or 'unnamed'}) sent what is no frame and was cut off: {fault}")
+        except OSError:
+            pass  # the tap is gone; it comes back by itself
+        finally:
+            self._links.discard(link)
+            await _close(writer)
+
+    async def _obey(self, link: _Link, kind: int, payload: bytes) -> None:
+        if kind == wire.EXCHANGE:
+            capture = self._decoded(link, payload)
+            self.counts.received += 1
+            self._heard(capture.worker, dropped=capture.dropped)
+            await self._inbox.put((capture, link), len(payload))
+        elif kind == wire.HELLO:
+            self._greet(link, wire.decode_json(payload))
+        elif kind == wire.STATS:
+            said = wire.decode_json(payload)
+            self._heard(link.worker, assigned=_number(said, "seq"), dropped=_number(said, "dropped"))
+
+    def _greet(self, link: _Link, said: Mapping[str, Any]) -> None:
+        if said.get("protocol") != wire.PROTOCOL:
+            raise wire.WireFault(f"it speaks protocol {said.get('protocol')!r}, this agent {wire.PROTOCOL}")
+        link.worker = str(said.get("worker") or "")
+        self._heard(link.worker, pid=_number(said, "pid"))
+        if self._table is not None:
+            link.send(self._table)
+
+    def _heard(self, worker: str, pid: int = 0, assigned: int = 0, dropped: int = 0) -> None:
+        if worker:
+            known = self._workers.setdefault(worker, _Worker())
+            known.pid = pid or known.pid
+            known.assigned = max(known.assigned, assigned)
+            known.dropped = max(known.dropped, dropped)
+
+    def _decoded(self, link: _Link, payload: bytes) -> wire.Capture:
+        """The capture in a payload. A damaged one closes the link; when it comes again, it is stored as unreadable."""
+        try:
+            return wire.decode_capture(payload)
+        except wire.WireFault:
+            seq = int.from_bytes(payload[:8], "big")
+            key = (link.worker, seq)
+            if key not in self._doubtful:
+                self._doubtful.add(key)
+                raise
+            self.counts.corrupt += 1
+            return _stand_in(*key)
+
+    # -- storing ------------------------------------------------------------------------------------------
+
+    async def _store_for_ever(self) -> None:
+        backoff_s = BACKOFF_FIRST_S
+        while not self._stopping.is_set():
+            try:
+                stuck = await self._round()
+            except Exception:  # outer ring: whatever it was, the next round tries again
+                log.exception("a round of the intake failed")
+                stuck = True
+            if not stuck:
+                backoff_s = BACKOFF_FIRST_S
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), backoff_s)
+            backoff_s = min(2 * backoff_s, BACKOFF_LAST_S)
+
+    async def _round(self) -> bool:
+        """Store what came and what waits from before; True when nothing could be stored."""
+        arrived = await self._inbox.take(BATCH_EXCHANGES - len(self._waiting), BATCH_S)
+        fresh = await asyncio.to_thread(self._prepare, [capture for capture, _ in arrived]) if arrived else []
+        self._waiting += zip(fresh, [link for _, link in arrived], strict=True)
+        result = Outcomes()
+        if self._waiting:
+            exchanges = [exchange for exchange, _ in self._waiting]
+            result = await asyncio.to_thread(commit, exchanges, self._store_batch)
+            self._waiting = self._settle(self._waiting, result)
+        await self._note()
+        return result.fault is not None and not result.done
+
+    def _prepare(self, captures: list[wire.Capture]) -> list[Exchange]:
+        """Captures as they may be stored; runs in a thread."""
+        return [self._redactor.exchange(self._assembled(capture)) for capture in captures]
+
+    def _assembled(self, capture: wire.Capture) -> Exchange:
+        try:
+            return assemble(capture)
+        except Unreadable:
+            return unreadable(capture)
+        except Exception:  # outer ring: a shape that nobody thought of must not stop the intake; it is counted
+            log.exception("an exchange could not be assembled")
+            return unreadable(capture)
+
+    def _settle(self, tried: list[tuple[Exchange, _Link]], result: Outcomes) -> list[tuple[Exchange, _Link]]:
+        """Acknowledge what is stored; returns what is to be tried again."""
+        left = {(exchange.worker, exchange.seq) for exchange in result.left}
+        if result.fault is not None:
+            self.counts.store_faults += 1
+            self._say(f"{len(left)} exchanges cannot be stored and wait: {result.fault}")
+            if is_data_fault(result.fault):
+                left -= self._hopeless(left)
+        again: list[tuple[Exchange, _Link]] = []
+        acks: dict[_Link, list[int]] = {}
+        for exchange, link in tried:
+            if (exchange.worker, exchange.seq) in left:
+                again.append((exchange, link))
+            else:
+                acks.setdefault(link, []).append(exchange.seq)
+                self._heard(exchange.worker, assigned=exchange.seq)
+                self.counts.unreadable += exchange.outcome is Outcome.UNREADABLE
+        self.counts.stored += len(result.done)
+        for link, seqs in acks.items():
+            link.send(wire.encode_ack(seqs))
+        return again
+
+    def _hopeless(self, left: set[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Those that failed ten times, even without text, for a fault of their own: acknowledged, counted as lost."""
+        given_up = set()
+        for key in left:
+            self._attempts[key] = self._attempts.get(key, 0) + 1
+            if self._attempts[key] >= GIVE_UP_ROUNDS:
+                del self._attempts[key]
+                given_up.add(key)
+        self.counts.given_up += len(given_up)
+        return given_up
+
+    async def _note(self) -> None:
+        """Tell the store what the taps said, when it is new; of a connected tap also every ten seconds."""
+        now = self._now()
+        connected = {link.worker for link in self._links}
+        for name, worker in list(self._workers.items()):
+            said = (worker.pid, worker.assigned, worker.dropped)
+            if said == worker.noted and worker.noted_at is not None:
+                if name not in connected:
+                    del self._workers[name]
+                    continue
+                if now - worker.noted_at < NOTE_EVERY:
+                    continue
+            try:
+                await asyncio.to_thread(self._note_worker, name, worker.pid, now, worker.assigned, worker.dropped)
+            except Exception as fault:  # noqa: BLE001 - outer ring: told again at the next round, and counted
+                self.counts.store_faults += 1
+                self._say(f"what a tap counted cannot be stored: {fault}")
+                return
+            worker.noted, worker.noted_at = said, now
+
+    def _say(self, text: str) -> None:
+        """Complain, at most once a minute."""
+        now = self._now()
+        if self._complained_at is None or now - self._complained_at >= COMPLAIN_EVERY:
+            self._complained_at = now
+            self._complain(text)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close a connection, giving its last bytes a second to leave."""
+    writer.close()
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await writer.wait_closed()
+    except OSError:  # TimeoutError is one
+        writer.transport.abort()
+
+
+def _number(said: Mapping[str, Any], key: str) -> int:
+    value = said.get(key)
+    if not isinstance(value, int) or value < 0:
+        raise wire.WireFault(f"{key!r} is {value!r}, not a count")
+    return value
+
+
+def _stand_in(worker: str, seq: int) -> wire.Capture:
+    """A capture in place of one whose bytes are damaged: it has a number and nothing else."""
+    return wire.Capture(
+        worker=worker, seq=seq, started_at=0.0, method="", path="", alias=None, version=None, status=0,
+        outcome="error", headers={}, request=b"", response=b"", marks=(), request_cut=0, response_cut=0,
+        total_us=0, dropped=0,
+    )  # fmt: skip

@@ -1,0 +1,168 @@
+"""Nothing private passes the choke point, and ordinary words and numbers do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.intake.assemble import assemble
+from agent.intake.patterns import luhn
+from agent.intake.redact import MAX_PATTERN_CHARS, Redactor
+from agent.types import InvalidInput, Message, Outcome
+from tests.agent.intake.captures import CHAT, CHAT_ANSWER, capture
+
+PRIVATE = [
+    ("mail bob.o'neil+x@mail.example.co.uk now", "mail [EMAIL] now"),
+    ("grüße an jürgen@müller.de.", "grüße an [EMAIL]."),
+    ("a" * 300 + "@example.com", "[EMAIL]"),
+    ("call +49 30 901820", "call [PHONE]"),
+    ("call +1 (555) 010-9999, please", "call [PHONE], please"),
+    ("(555) 123-4567 or 555-123-4567", "[PHONE] or [PHONE]"),
+    ("020 7946 0958 / 07700900123", "[PHONE] / [PHONE]"),
+    ("card 4111 1111 1111 1111 123 exp 12/27", "card [CARD] 123 exp 12/27"),
+    ("5500-0000-0000-0004", "[CARD]"),
+    ("378282246310005.", "[CARD]."),
+    ("DE89 3704 0044 0532 0130 00 please", "[IBAN] please"),
+    ("BE68 5390 0754 7034 then it goes", "[IBAN] then it goes"),
+    ("gb82west12345698765432", "[IBAN]"),
+    ("from 10.0.0.1, to 192.168.1.254.", "from [IP], to [IP]."),
+    ("fe80::1 and 2001:db8::ff00:42:8329", "[IP] and [IP]"),
+    ("2001:0db8:0000:0000:0000:ff00:0042:8329", "[IP]"),
+    ("sk-abcdefghijklmnop1234", "[SECRET]"),
+    ("key=AKIAIOSFODNN7EXAMPLE;", "key=[SECRET];"),
+    ("ghp_abcdefghijklmnopqrstuvwxyz0123456789", "[SECRET]"),
+    ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc_DEF-12", "[SECRET]"),
+    ("Authorization: Bearer abcDEF0123456789xyz", "Authorization: Bearer [SECRET]"),
+    ("postgres://user:hunter2@db/x", "postgres://[SECRET]@db/x"),
+    ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- ok", "[SECRET] ok"),
+]
+HARMLESS = [
+    "set the bedroom to 21 degrees at 10:30",
+    "set a timer for 1 hour 30 minutes and 15 seconds",
+    "2026-11-24 10:30, 2026-11-24T10:30:15.123Z, am 24.11.2026 um 18:30",
+    "1,234,567.89 euros, 0.123456789, 3 000 000 000 people, room 101 102 1033",
+    "the years 2024 2025 2026 2027 2028, order 1234567890123456",
+    "uuid 12345678-1234-1234-1234-123456789012",
+    "std::vector a :: b, v1.2.3, bearer of internationalization, sk-short",
+    "volume to 35 %, channel 7, 9 to 5, 50/50, 16:9, 3-2-1",
+]
+
+
+@pytest.mark.parametrize(("text", "masked"), PRIVATE)
+def test_private_data_are_masked(text: str, masked: str) -> None:
+    """Each kind of private data gives way to its placeholder and leaves its neighbours alone."""
+    assert Redactor().text(text) == masked
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_ordinary_numbers_are_left_alone(text: str) -> None:
+    """Times, dates, amounts, identifiers and code are no private data."""
+    assert Redactor().text(text) == text
+
+
+def test_every_text_of_an_exchange_goes_through_the_choke_point() -> None:
+    """No field of an exchange lets an address through, whoever put it there; names become keyed hashes."""
+    address = "ada@example.com"
+    exchange = replace(
+        assemble(capture(CHAT, CHAT_ANSWER)),
+        **dict.fromkeys(
+            (
+                "id",
+                "path",
+                "alias",
+                "version",
+                "answer",
+                "reasoning",
+                "finish_reason",
+                "user",
+                "conversation",
+                "template",
+            ),
+            f"to {address}",
+        ),
+        messages=(Message(role=address, text=address), Message(role="system", text=f"<{address}>")),
+    )
+    redactor = Redactor(user_key="k")
+    got = redactor.exchange(exchange)
+    assert address not in repr(asdict(got))
+    assert (got.answer, got.messages[1].text, got.id) == ("to [EMAIL]", "<[EMAIL]>", f"{exchange.worker}-1")
+    assert got.user == got.conversation == redactor.hash(f"to {address}")
+    assert redactor.failures == 0
+
+
+def test_the_same_user_has_the_same_hash_under_the_same_key_only() -> None:
+    """Hashes link the records of one user, and another key unlinks them."""
+    assert Redactor(user_key="a").hash("ada") == Redactor(user_key="a").hash("ada")
+    assert len({Redactor(user_key=key).hash(name) for key in ("a", "b", "c" * 99) for name in ("ada", "bob")}) == 6
+
+
+def test_own_patterns_are_masked_first() -> None:
+    """The owner's RE2 patterns are replaced by [REDACTED], before the built-in rules."""
+    redactor = Redactor(["(?i)project \\w+", "K-\\d{4}"])
+    assert redactor.text("about Project Zebra, K-1234, zoë@x.org") == "about [REDACTED], [REDACTED], [EMAIL]"
+
+
+@pytest.mark.parametrize("pattern", ["(", "(?=x)", "a{2000}", "x*", "", "x" * (MAX_PATTERN_CHARS + 1), "\ud800"])
+def test_a_bad_pattern_is_refused_in_one_sentence(pattern: str) -> None:
+    """What RE2 does not know, what is too long and what matches nothing at all is the caller's fault."""
+    with pytest.raises(InvalidInput, match="pattern"):
+        Redactor([pattern])
+
+
+def test_a_hostile_pattern_takes_no_more_than_linear_time() -> None:
+    """A pattern that explodes in a backtracking engine passes a megabyte."""
+    assert Redactor(["(a+)+$"]).text("a" * 1_000_000 + "b")
+
+
+def test_redaction_fails_closed() -> None:
+    """When redaction raises, the exchange still counts, without any text."""
+
+    class Broken(Redactor):
+        def text(self, text: str) -> str:
+            raise RuntimeError(text)
+
+    redactor = Broken()
+    got = redactor.exchange(assemble(capture(CHAT, CHAT_ANSWER)))
+    assert (got.outcome, got.messages, got.answer, got.user, got.seq) == (Outcome.UNREADABLE, (), "", None, 1)
+    assert redactor.failures == 1
+
+
+@given(st.text(st.characters(), max_size=60), st.sampled_from([text for text, _ in PRIVATE]))
+def test_no_text_is_fatal_and_the_result_can_be_stored(noise: str, private: str) -> None:
+    """Any text, lone surrogates and NULs too, comes out as text that UTF-8 can carry."""
+    got = Redactor().text(f"{noise}\x00 {private} {noise}")
+    assert "\x00" not in got
+    got.encode()
+
+
+@given(st.integers(10**14, 10**15 - 1), st.sampled_from(["", " ", "-"]), st.integers(3, 6))
+def test_every_card_number_is_found(body: int, gap: str, step: int) -> None:
+    """Whatever its digits and their grouping, a number with a right check digit is masked."""
+    digits = f"4{str(body)[1:]}"
+    digits += next(check for check in "0123456789" if luhn(digits + check))
+    shown = gap.join(digits[i : i + step] for i in range(0, len(digits), step))
+    assert "[CARD]" in Redactor().text(f"pay with {shown} today")
+
+
+@pytest.mark.parametrize(
+    "text", ["1 " * 100_000, "a@" * 100_000, "1:" * 100_000, "://a:" * 50_000, "aa11 " * 50_000, "+1" * 100_000]
+)
+def test_hostile_texts_end(text: str) -> None:
+    """Texts made of nothing but beginnings of private data are passed in linear time."""
+    assert isinstance(Redactor().text(text), str)
+
+
+def test_a_stored_exchange_survives_the_database(tmp_path: Any) -> None:
+    """An answer with a lone surrogate, which SQLite cannot take, is stored after redaction."""
+    from agent.store import Store
+
+    store = Store.at(tmp_path)
+    answer = {"id": "c", "choices": [{"message": {"content": "ok \ud800 \x00"}}]}
+    got = Redactor().exchange(assemble(capture(CHAT, answer)))
+    assert store.add_exchanges([got]) == 1
+    assert store.exchanges_after(0, 1)[0][1].answer == "ok � �"
+    store.close()
