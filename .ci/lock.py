@@ -50,16 +50,9 @@ def main() -> int:
         model.write_text(MODEL)
 
         def write(name: str, *args: str) -> None:
-            command = [
-                str(tools / "bin" / "uv"),
-                "pip",
-                "compile",
-                "--quiet",
-                "--generate-hashes",
-                "--no-header",
-            ]
-            target = [*TARGET, *args, *sys.argv[1:], "--output-file", name]
-            subprocess.run([*command, *target], check=True, cwd=ROOT, env=uv_environment(), stdout=subprocess.DEVNULL)
+            command = [str(tools / "bin" / "uv"), "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
+            command += ["--generate-hashes", *TARGET, *args, *sys.argv[1:], "--output-file", name]
+            subprocess.run(command, check=True, cwd=ROOT, env=uv_environment(), stdout=subprocess.DEVNULL)
             print(f"lock: {name}: {(ROOT / name).read_text().count('==')} packages", flush=True)
 
         extras = [f"--extra={extra}" for extra in CPU_EXTRAS]
