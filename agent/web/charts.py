@@ -17,6 +17,8 @@ from typing import TypeVar
 from agent.store.snapshot import EvidencePoint, QualityPoint
 
 WIDTH, HEIGHT = 1000.0, 200.0
+FEWEST = 50
+"""Exchanges that the axis always has room for."""
 LOWEST_EVIDENCE = -2.0
 """Evidence below this says nothing more: it is drawn here."""
 
@@ -56,7 +58,7 @@ def drift_chart(points: Sequence[EvidencePoint], alarms: Sequence[int], last: in
     finite = [p.evidence for p in points if math.isfinite(p.evidence)]
     thresholds = [p.threshold for p in points if p.threshold is not None and math.isfinite(p.threshold)]
     top = max([1.0, *finite, *thresholds]) * 1.15
-    plane = Plane(Scale(0, max(last, 1)), Scale(max(LOWEST_EVIDENCE, min([0.0, *finite])), top))
+    plane = Plane(Scale(0, max(last, FEWEST)), Scale(max(LOWEST_EVIDENCE, min([0.0, *finite])), top))
     drawn = []
     for version, run in _by_version(points).items():
         line = [(float(p.rowid), p.evidence) for p in run]
@@ -74,7 +76,7 @@ def drift_chart(points: Sequence[EvidencePoint], alarms: Sequence[int], last: in
 def quality_chart(points: Sequence[QualityPoint], alarms: Sequence[int], last: int, hue: Mapping[str, int]) -> str:
     """Estimated share of good answers with its interval over exchanges 1..last, a colour for each version."""
     lowest = min([0.5, *(p.low for p in points)])
-    plane = Plane(Scale(0, max(last, 1)), Scale(max(0.0, math.floor(lowest * 10) / 10), 1.0))
+    plane = Plane(Scale(0, max(last, FEWEST)), Scale(max(0.0, math.floor(lowest * 10) / 10), 1.0))
     drawn = []
     for version, run in _by_version(points).items():
         band = [*((p.rowid, p.high) for p in run), *((p.rowid, p.low) for p in reversed(run))]
