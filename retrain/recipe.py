@@ -31,7 +31,7 @@ class Recipe:
     targets: tuple[str, ...] = ALL_LINEAR
     """Names of the linear modules which get an update."""
     last_layers: int | None = None
-    """Only the last so many transformer blocks get an update (the backward pass stops there); None means all."""
+    """Only the last so many blocks get an update (the backward pass stops there); None means all."""
     lr: float = 1e-3
     """Peak learning rate."""
     steps: int = 60

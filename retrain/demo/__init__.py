@@ -1,0 +1,1 @@
+"""The demo: a real fine-tune-and-serve loop on two cores, driven through the public commands."""

@@ -1,0 +1,21 @@
+"""The demo's three training recipes, as they were measured (see README.md beside this file).
+
+In: nothing. Out: `CHAMPION` (version 1), `JUDGE`, `CHALLENGER` (the version a retraining order makes), and the
+bound on an answer's length. Must never know: rows, models, files.
+"""
+
+from __future__ import annotations
+
+from retrain.recipe import Recipe
+
+ANSWER_TOKENS = 16
+"""No right answer is longer, its end mark included; a longer one is cut and wrong anyway."""
+
+CHAMPION = Recipe(r=16, alpha=32, lr=1e-3, steps=120, batch=8, warmup_ratio=0.1, max_length=64)
+"""Version 1: trained from nothing on the features of the first day."""
+
+JUDGE = Recipe(r=16, alpha=32, lr=1e-3, steps=160, batch=8, warmup_ratio=0.1, max_length=64, seed=1)
+"""The reference model of the likelihood judge: all features, rows which no version is trained on."""
+
+CHALLENGER = Recipe(r=16, alpha=32, lr=1e-3, steps=120, batch=8, warmup_ratio=0.1, max_length=64, seed=2)
+"""A later version: old rows replayed beside labelled new traffic."""
