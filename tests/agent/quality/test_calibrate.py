@@ -7,6 +7,7 @@ import random
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from agent.quality.calibrate import auc, calibrate, score
@@ -50,6 +51,7 @@ def test_what_cannot_be_fitted_is_refused(values: list[float], truths: list[bool
         calibrate(values, truths)
 
 
+@hypothesis(deadline=None)
 @given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=2, max_size=40))
 def test_auc_is_the_share_of_pairs_in_order(rows: list[tuple[int, bool]]) -> None:
     """The rank formula equals counting all pairs of a right and a wrong answer, ties half."""
@@ -60,6 +62,7 @@ def test_auc_is_the_share_of_pairs_in_order(rows: list[tuple[int, bool]]) -> Non
         assert auc([v for v, _ in rows], [t for _, t in rows]) == pytest.approx(sum(pairs) / len(pairs))
 
 
+@hypothesis(deadline=None)
 @given(st.floats(-1e6, 1e6), st.floats(-1e3, 1e3), st.floats(-1e6, 1e6))
 def test_every_score_is_a_share(value: float, midpoint: float, slope: float) -> None:
     """No log-probability overflows the curve."""

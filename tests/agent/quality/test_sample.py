@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
+from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from agent.quality.sample import Budget, chosen
@@ -27,6 +28,7 @@ def test_another_salt_is_an_independent_sample() -> None:
     assert abs(sum(chosen(i, 0.5, salt="truth") for i in first) / len(first) - 0.5) < 0.03
 
 
+@hypothesis(deadline=None)
 @given(st.text(), st.floats(0, 1), st.floats(0, 1))
 def test_a_larger_share_chooses_a_superset(exchange_id: str, one: float, other: float) -> None:
     """Raising the share never drops an exchange that was chosen."""
@@ -34,6 +36,7 @@ def test_a_larger_share_chooses_a_superset(exchange_id: str, one: float, other: 
     assert chosen(exchange_id, high) or not chosen(exchange_id, low)
 
 
+@hypothesis(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 20), st.integers(0, 50)), max_size=40), st.floats(0.5, 600))
 def test_no_schedule_beats_the_budget(steps: list[tuple[float, int]], rate: float) -> None:
     """However calls are asked for, no more than capacity plus the flow is ever granted."""
