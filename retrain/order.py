@@ -96,6 +96,8 @@ class GatePart(_Part):
 
     min_gain: float = Field(default=0.05, ge=0, le=1)
     max_loss: float = Field(default=0.05, ge=0, le=1)
+    min_rows: int = Field(default=20, ge=1)
+    """Examples that each slice needs before a verdict is dared."""
 
 
 class Order(_Part):

@@ -24,8 +24,8 @@ from retrain.encode import AnswerCollator, batches, encode_all, load_tokenizer
 from retrain.recipe import Recipe
 from serving.errors import InvalidInput, TrimtabError
 
-OnStep = Callable[[int, int, float], None]
-"""(step, steps, loss) after every step."""
+OnStep = Callable[[int, float], None]
+"""(step, loss) after every step, counted from 1."""
 
 WHOLE = "whole"
 """Written last into a checkpoint: its presence says that the checkpoint can be resumed from."""
@@ -72,7 +72,7 @@ def train(
     checkpoint = _newest_whole(work) if resume else None
     if checkpoint is None:
         shutil.rmtree(work, ignore_errors=True)
-    watch = _Watch(recipe.steps, on_step)
+    watch = _Watch(on_step)
     trainer = _trainer(model, data, tokenizer, recipe, work, watch)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     _save(model, out)
@@ -90,9 +90,8 @@ def train(
 class _Watch:
     """What is told of each step; stops a run whose loss is no number before it is saved."""
 
-    def __init__(self, steps: int, tell: OnStep | None) -> None:
+    def __init__(self, tell: OnStep | None) -> None:
         self.loss = math.nan
-        self._steps = steps
         self._tell = tell
 
     def step(self, number: int, loss: float) -> None:
@@ -100,7 +99,7 @@ class _Watch:
             raise Diverged(f"training step {number}: the loss is {loss}; lower recipe.lr or look at the rows")
         self.loss = loss
         if self._tell is not None:
-            self._tell(number, self._steps, loss)
+            self._tell(number, loss)
 
 
 def _model(base: Path, recipe: Recipe, init: Path | None) -> tuple[Any, Recipe]:

@@ -24,6 +24,8 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 PROBES = "probes.json"
 REFERENCE = "reference.jsonl"
+DRAFT = ".draft"
+"""Ends the name of a file that is being written; what a kill leaves of it is no part of the artifact."""
 
 BASE_SUFFIXES = (".safetensors", ".json", ".model", ".jinja", ".txt")
 """Files of a base model that decide what it answers: weights, configuration, tokenizer, chat template."""
@@ -42,8 +44,8 @@ def digest_of(files: Mapping[str, str]) -> str:
 
 
 def list_files(folder: Path) -> dict[str, str]:
-    """Name -> sha256 of every file of an adapter folder but its manifest; folders in it are not looked into."""
-    found = (item for item in folder.iterdir() if item.is_file() and item.name != MANIFEST)
+    """Name -> sha256 of every file of an adapter folder but its manifest; folders in it are not read."""
+    found = (item for item in folder.iterdir() if item.is_file() and item.name not in (MANIFEST, MANIFEST + DRAFT))
     return {item.name: file_sha256(item) for item in found}
 
 
@@ -54,17 +56,19 @@ def base_digest(folder: Path) -> str:
 
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> str:
-    """Write the manifest of a folder that is still private to its writer; returns the digest.
+    """Write the manifest of a folder, last and by a rename; returns the digest.
 
     `facts` (base digest, order id, recipe, metrics ...) stand beside `files` and `digest` in the manifest.
-    Everything is on disk when this returns, so that a rename of the folder publishes it whole.
+    Everything is on disk when this returns. Before it, nobody takes the folder for an adapter.
     """
     files = list_files(folder)
     digest = digest_of(files)
     document = {**facts, "files": dict(sorted(files.items())), "digest": digest}
-    (folder / MANIFEST).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    draft = folder / (MANIFEST + DRAFT)
+    draft.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for item in folder.iterdir():
         _sync(item)
+    draft.replace(folder / MANIFEST)
     _sync(folder)
     return digest
 

@@ -1,0 +1,1 @@
+"""Starting retraining orders, and knowing which of them still run."""

@@ -1,0 +1,253 @@
+"""The contest: champion, challenger and bare model answer the same examples through the same engine.
+
+In: holdout rows, an engine, who sits where. Out: eval.jsonl (one line an answer), probes.json, an `Evaluation`.
+Must never know: what is enough to win. Answers already written down are not asked again, so a killed contest goes on.
+
+The three answer each handful of examples one after the other, so that a busy minute slows all of them alike.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from retrain.chat import Answer
+from retrain.curate.rows import Row
+from retrain.gate import Evidence, Paired
+from serving.errors import RemoteFault
+
+CONCURRENT = 8
+PATIENCE_S = 300.0
+"""How long an engine may be away (killed, restarted) before the contest is given up."""
+PROBES = 12
+PROBE_TRIES = 24
+CHAMPION, CHALLENGER, BASE = "champion", "challenger", "base"
+FRESH, OLD = "fresh", "old"
+RECORD = "eval.jsonl"
+PROBES_DRAFT = "probes.json"
+
+Key = tuple[str, int, str]
+T = TypeVar("T")
+
+
+class EnginePort(Protocol):
+    """What the contest asks of the engine; `serving.engine.Engine` is the real one."""
+
+    def load(self, name: str, folder: Path | str) -> None:
+        """Load an adapter; fine when it is loaded already."""
+
+    def probe(self, name: str, probes: Sequence[Sequence[Mapping[str, str]]]) -> list[str]:
+        """Greedy answers, one after the other, exactly as a rollout will ask for them."""
+
+
+class ChatPort(Protocol):
+    """Who is asked; `retrain.chat.Chat` is the real one."""
+
+    def ask(self, model: str, messages: Sequence[Mapping[str, str]], max_tokens: int) -> Answer:
+        """One greedy answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seats:
+    """Served names. Without a champion the challenger contests with the bare model alone."""
+
+    challenger: str
+    base: str
+    champion: str | None = None
+
+    def names(self) -> dict[str, str]:
+        """Role -> served name."""
+        pairs = ((CHAMPION, self.champion), (CHALLENGER, self.challenger), (BASE, self.base))
+        return {role: name for role, name in pairs if name is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All answers as the gate needs them, and the figures that people read."""
+
+    evidence: Evidence
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+class Contest:
+    """One evaluation, resumable. `folder` is where the challenger is published: it is served from there."""
+
+    def __init__(
+        self,
+        seats: Seats,
+        slices: Mapping[str, Sequence[Row]],
+        engine: EnginePort,
+        chat: ChatPort,
+        folder: Path,
+        work: Path,
+        *,
+        max_tokens: int = 32,
+        patience_s: float = PATIENCE_S,
+        on_answer: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> None:
+        self._seats = seats
+        self._slices = slices
+        self._engine = engine
+        self._chat = chat
+        self._folder = folder
+        self._work = work
+        self._max_tokens = max_tokens
+        self._patience_s = patience_s
+        self._on_answer = on_answer
+        self._loaded = False
+        self._said: dict[Key, dict[str, Any]] = _recorded(work / RECORD, seats.names())
+
+    def run(self) -> Evaluation:
+        """Ask what has not been asked, record probes, and weigh nothing. Raises RemoteFault, InvalidInput."""
+        self._patiently(lambda: None)
+        total = len(self._seats.names()) * sum(len(rows) for rows in self._slices.values())
+        with (self._work / RECORD).open("a", encoding="utf-8") as record, ThreadPoolExecutor(CONCURRENT) as pool:
+            for name, rows in self._slices.items():
+                for start in range(0, len(rows), CONCURRENT):
+                    numbers = range(start, min(start + CONCURRENT, len(rows)))
+                    for role, model in self._seats.names().items():
+                        self._ask(pool, record, [(name, number, role) for number in numbers], model)
+                    self._on_answer(len(self._said), total)
+        self._record_probes()
+        return self.recorded()
+
+    def recorded(self) -> Evaluation:
+        """What is written down, without asking anybody. Raises KeyError when the contest never ended."""
+        return evaluation(self._said, self._slices, self._seats)
+
+    def _ask(self, pool: ThreadPoolExecutor, record: Any, keys: Sequence[Key], model: str) -> None:
+        open_keys = [key for key in keys if key not in self._said]
+        answers = pool.map(lambda key: self._answer(self._slices[key[0]][key[1]], model), open_keys)
+        for key, answer in zip(open_keys, answers, strict=True):
+            line = _line(key, model, self._slices[key[0]][key[1]], answer)
+            record.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._said[key] = line
+        record.flush()
+
+    def _answer(self, row: Row, model: str) -> Answer:
+        return self._patiently(lambda: self._chat.ask(model, row.chat, self._max_tokens))
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        """Do something that needs the challenger loaded; wait for an engine that is away and load it again."""
+        deadline = time.monotonic() + self._patience_s
+        wait_s = 0.5
+        while True:
+            try:
+                if not self._loaded:
+                    self._engine.load(self._seats.challenger, self._folder)
+                    self._loaded = True
+                return act()
+            except RemoteFault:
+                if time.monotonic() + wait_s > deadline:
+                    raise
+                self._loaded = False
+                time.sleep(wait_s)
+                wait_s = min(wait_s * 2, 5.0)
+
+    def _record_probes(self) -> None:
+        """Write prompts with the challenger's exact greedy answers, asked alone as a rollout will ask.
+
+        Those whose answer was the same in the contest's batches come first: a near tie proves nothing.
+        """
+        path = self._work / PROBES_DRAFT
+        if path.exists():
+            return
+        steady: list[dict[str, Any]] = []
+        shaky: list[dict[str, Any]] = []
+        rows = [(name, number, row) for name, rows in self._slices.items() for number, row in enumerate(rows)]
+        for name, number, row in rows[:PROBE_TRIES]:
+            if len(steady) == PROBES:
+                break
+            chat = row.chat
+            answer = self._patiently(lambda chat=chat: self._engine.probe(self._seats.challenger, [chat]))[0]  # type: ignore[misc]
+            same = answer.strip() == self._said[name, number, CHALLENGER]["answer"]
+            (steady if same else shaky).append({"messages": chat, "answer": answer})
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps([*steady, *shaky][:PROBES], ensure_ascii=False, indent=1), encoding="utf-8")
+        draft.replace(path)
+
+
+def evaluation(said: Mapping[Key, Mapping[str, Any]], slices: Mapping[str, Sequence[Row]], seats: Seats) -> Evaluation:
+    """What was said, as evidence and as figures."""
+    other = CHAMPION if seats.champion else BASE
+    pairs = {name: _paired(said, name, len(rows), other) for name, rows in slices.items()}
+    base = [_paired(said, name, len(rows), BASE) for name, rows in slices.items()]
+    keys = [(name, number) for name, rows in slices.items() for number in range(len(rows))]
+    one_line = not any("\n" in row.answer for rows in slices.values() for row in rows)
+    slowdowns = [said[(*key, CHALLENGER)]["latency_s"] / max(1e-6, said[(*key, other)]["latency_s"]) for key in keys]
+    nothing = Paired(challenger=[], other=[])
+    evidence = Evidence(
+        fresh=pairs.get(FRESH, nothing),
+        old=pairs.get(OLD, nothing),
+        base=sum(base, nothing),
+        well_formed=[_well_formed(said[(*key, CHALLENGER)], one_line=one_line) for key in keys],
+        slowdowns=slowdowns if seats.champion else [],
+    )
+    return Evaluation(evidence=evidence, metrics=_metrics(said, slices, seats))
+
+
+def _paired(said: Mapping[Key, Mapping[str, Any]], name: str, rows: int, other: str) -> Paired:
+    return Paired(
+        challenger=[bool(said[name, number, CHALLENGER]["right"]) for number in range(rows)],
+        other=[bool(said[name, number, other]["right"]) for number in range(rows)],
+    )
+
+
+def _well_formed(line: Mapping[str, Any], *, one_line: bool) -> bool:
+    answer = str(line["answer"])
+    return bool(answer) and line["finish"] == "stop" and not (one_line and "\n" in answer)
+
+
+def _metrics(
+    said: Mapping[Key, Mapping[str, Any]], slices: Mapping[str, Sequence[Row]], seats: Seats
+) -> dict[str, Any]:
+    from retrain.metrics.answers import Answers
+
+    metric = Answers(keep_in_memory=True)
+    made: dict[str, Any] = {}
+    for role in seats.names():
+        lines = {name: [said[name, number, role] for number in range(len(rows))] for name, rows in slices.items()}
+        made[role] = {
+            name: metric.compute(predictions=[x["answer"] for x in of], references=[x["expected"] for x in of])
+            for name, of in lines.items()
+            if of
+        }
+        every = [line["latency_s"] for of in lines.values() for line in of]
+        made[role]["median_latency_s"] = round(statistics.median(every), 4) if every else None
+    return made
+
+
+def _line(key: Key, model: str, row: Row, answer: Answer) -> dict[str, Any]:
+    name, number, role = key
+    return {
+        "slice": name,
+        "number": number,
+        "role": role,
+        "model": model,
+        "id": row.id,
+        "prompt": row.prompt,
+        "expected": row.answer,
+        "answer": answer.text,
+        "right": answer.text == row.answer.strip(),
+        "finish": answer.finish,
+        "latency_s": round(answer.latency_s, 6),
+    }
+
+
+def _recorded(path: Path, names: Mapping[str, str]) -> dict[Key, dict[str, Any]]:
+    """Answers of an earlier run; a line that a kill tore is cut off the file, so that the next one starts clean."""
+    if not path.exists():
+        return {}
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        with path.open("r+b") as stream:
+            stream.truncate(len(whole))
+    lines = [json.loads(line) for line in whole.decode("utf-8").splitlines() if line.strip()]
+    return {(x["slice"], x["number"], x["role"]): x for x in lines if names.get(x["role"]) == x["model"]}

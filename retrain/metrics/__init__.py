@@ -1,0 +1,1 @@
+"""Metrics of answers against labels, as modules of Hugging Face `evaluate`."""
