@@ -1,0 +1,84 @@
+"""Bets against the p-values being uniform, and their Shiryaev-Roberts sums.
+
+Lives here: `stakes` (what each bet pays at p) and `Evidence` (the sums, and since when each has been winning).
+Comes in: p-values. Goes out: evidence. Must never know: which score a p-value belongs to.
+
+Every bet pays 1 on average if p is uniform. M <- (M + 1) * bet sums the evidence over all possible change points, and
+M_t - t is a martingale: stopping when the average over bets and scores passes N takes N records on average or more, if
+nothing changed (Shin, Ramdas and Rinaldo, E-detectors, 2023; Volkhonskiy et al., Inductive conformal martingales for
+change-point detection, 2017). An average needs no correction for the number of scores, nor for their dependence.
+"""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHIFTS = np.array([-0.8, -0.4, -0.15, 0.15, 0.4, 0.8])
+"""Gaussian shifts of the normal score of p, in standard deviations."""
+TAILS = np.array([[0.004, 0.02], [0.02, 0.06], [0.08, 0.13], [0.3, 0.25]])
+"""(q, e): stake e on p falling within q of an end."""
+BETS = SHIFTS.size + 2 * len(TAILS)
+
+_GRID = np.linspace(0, 1, 8193)
+_CELLS = _GRID.size - 1
+
+
+def _table() -> NDArray[np.float64]:
+    """Pay of every bet in each of 8,192 equal cells of p: its exact mean there, so it pays exactly 1 on average."""
+    normal = NormalDist()
+    z = np.array([-np.inf, *(normal.inv_cdf(float(p)) for p in _GRID[1:-1]), np.inf])
+    below = np.vectorize(normal.cdf)
+    rows = [np.diff(below(z - shift)) * _CELLS for shift in SHIFTS]
+    for q, e in TAILS:
+        inside = np.clip((q - _GRID[:-1]) * _CELLS, 0, 1)
+        pay = 1 - e + (e / q) * inside
+        rows += [pay, pay[::-1]]
+    return np.ascontiguousarray(np.array(rows).T)
+
+
+_PAYS = _table()
+_LOG_PAYS = np.log(_PAYS)
+
+
+class Evidence:
+    """Shiryaev-Roberts sums `m` (s, b), CUSUM `c` of the log pays, and the row and time where each CUSUM last began."""
+
+    def __init__(self, scores: int) -> None:
+        self.m = np.zeros((scores, BETS))
+        self.c = np.zeros((scores, BETS))
+        self.since = np.zeros((scores, BETS), np.int64)
+        self.since_s = np.full((scores, BETS), np.nan)
+
+    def update(self, p: NDArray[np.float64], row: int, at_s: float) -> None:
+        """Settle all bets on one record's p-values (s,). `at_s` is unix seconds, nan where unknown."""
+        cell = np.minimum((p * _CELLS).astype(np.intp), _CELLS - 1)
+        self.m += 1
+        self.m *= _PAYS[cell]
+        fresh = self.c <= 0
+        self.since[fresh] = row
+        self.since_s[fresh] = at_s
+        self.c[fresh] = 0
+        self.c += _LOG_PAYS[cell]
+
+    @property
+    def total(self) -> float:
+        """The average over all scores and bets: the detector's statistic."""
+        return float(self.m.mean())
+
+    @property
+    def by_score(self) -> NDArray[np.float64]:
+        """The average over the bets of each score (s,)."""
+        return np.asarray(self.m.mean(axis=1))
+
+    def onset(self, leading: int = 5) -> tuple[int, float]:
+        """Row and time (unix seconds) where the strongest bets began to win: the median of the `leading` ones."""
+        strongest = np.argsort(self.m, axis=None)[::-1][:leading]
+        rows = self.since.ravel()[strongest]
+        middle = strongest[np.argsort(rows, kind="stable")[len(rows) // 2]]
+        return int(self.since.ravel()[middle]), float(self.since_s.ravel()[middle])

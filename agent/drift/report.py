@@ -1,0 +1,111 @@
+"""The Evidently page of an alarm, made in a process of its own that ends with its memory.
+
+Lives here: `build_report`, and the program it starts (`python -m agent.drift.report`), which alone imports pandas and
+evidently. Comes in: feature rows of the reference and of the window. Goes out: an HTML page and the same as JSON.
+Must never know: why the alarm came. The page is for looking; the detector has already decided.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.types import InvalidInput, RemoteFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MEMORY_BYTES = 2 << 30
+TIMEOUT_S = 120.0
+LEAST_ROWS = 10
+_ENVIRONMENT = {"DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+
+
+def build_report(
+    reference: Sequence[Mapping[str, object]],
+    window: Sequence[Mapping[str, object]],
+    out_html: Path,
+    *,
+    memory_bytes: int = MEMORY_BYTES,
+    timeout_s: float = TIMEOUT_S,
+) -> Path:
+    """Write `out_html` and, beside it, the same name with `.json`, each whole or not at all. Returns the JSON's path.
+
+    Raises InvalidInput for too few rows, RemoteFault if the subprocess fails, runs out of memory or of time.
+    """
+    if min(len(reference), len(window)) < LEAST_ROWS:
+        msg = f"a report needs {LEAST_ROWS} rows on each side, not {len(reference)} and {len(window)}: wait for more"
+        raise InvalidInput(msg)
+    out_html.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=out_html.parent) as folder:
+        rows = Path(folder) / "rows.jsonl"
+        with rows.open("w", encoding="utf-8") as file:
+            for side, part in (("reference", reference), ("window", window)):
+                file.writelines(json.dumps({"side": side, "row": dict(row)}) + "\n" for row in part)
+        _run([str(rows), folder, str(memory_bytes)], timeout_s)
+        out_json = out_html.with_suffix(".json")
+        (Path(folder) / "report.json").replace(out_json)
+        (Path(folder) / "report.html").replace(out_html)
+    return out_json
+
+
+def _run(arguments: list[str], timeout_s: float) -> None:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "agent.drift.report", *arguments],
+            env=os.environ | _ENVIRONMENT,
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RemoteFault(f"the report took longer than {timeout_s:g} s and was stopped") from error
+    if done.returncode:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+        raise RemoteFault(f"the report process failed (exit {done.returncode}): {last}")
+
+
+def _main(rows: Path, folder: Path, memory_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    sides: dict[str, list[dict[str, Any]]] = {"reference": [], "window": []}
+    with rows.open(encoding="utf-8") as file:
+        for line in file:
+            document = json.loads(line)
+            sides[document["side"]].append(document["row"])
+    _evidently(sides["reference"], sides["window"], folder)
+
+
+def _evidently(reference: list[dict[str, Any]], window: list[dict[str, Any]], folder: Path) -> None:
+    import warnings
+
+    warnings.simplefilter("ignore")
+    import pandas as pd
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    one, other = pd.DataFrame(reference), pd.DataFrame(window)
+    both = [
+        name for name in one.columns if name in other.columns and one[name].notna().any() and other[name].notna().any()
+    ]
+    numbers = [
+        name for name in both if pd.api.types.is_numeric_dtype(one[name]) and pd.api.types.is_numeric_dtype(other[name])
+    ]
+    labels = [name for name in both if name not in numbers]
+    definition = DataDefinition(numerical_columns=numbers, categorical_columns=labels)
+    sides = [Dataset.from_pandas(frame[both].astype(dict.fromkeys(labels, str)), definition) for frame in (other, one)]
+    snapshot = Report([DataDriftPreset()]).run(sides[0], sides[1])
+    snapshot.save_html(str(folder / "report.html"))
+    (folder / "report.json").write_text(snapshot.json(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
