@@ -1,0 +1,274 @@
+"""A whole order on a tiny model: done once, resumed after kills, failed with a reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.launch import lock
+from agent.rollout.act import read_probes
+from agent.store import Store, artifacts
+from agent.types import Exchange, Grade, Message, Outcome, VerdictKind
+from retrain import run
+from retrain.order import Order, parse
+from retrain.recipe import Recipe
+from serving.errors import InvalidInput
+from tests.retrain.fake_engine import TOKEN, FakeEngine
+
+ROOT = Path(__file__).resolve().parents[2]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+RECIPE = Recipe(r=4, alpha=8, lr=0.01, steps=10, batch=2, max_length=200)
+OLD = [{"prompt": f"close cover number {n * 7919}", "answer": f"close {n}"} for n in range(30)]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the tiny base model."""
+    from tests.estate.tiny import build_model
+
+    return build_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Give a store with sixty corrected exchanges."""
+    store = Store.at(tmp_path)
+    made = [
+        Exchange(
+            id=f"x{n}", worker="w", seq=n, started_at=NOW, path="/v1/chat/completions", alias="home",
+            version="home-v1", status=200, outcome=Outcome.COMPLETE, user=f"u{n % 20}", answer="what",
+            messages=(Message(role="user", text=f"start timer number {n * 7919}"),),
+        )
+        for n in range(60)
+    ]  # fmt: skip
+    store.add_exchanges(made)
+    store.add_grades(
+        [Grade(exchange_id=e.id, source="p", score=0.0, truth=True, at=NOW, correction=f"timer {e.seq}") for e in made]
+    )
+    yield store
+    store.close()
+
+
+def document(base: Path, store: Store, home: Path, url: str, **changes: Any) -> dict[str, Any]:
+    """Give an order over the store's exchanges."""
+    replay = home / "replay.jsonl"
+    lines = [{**row, "split": "holdout" if n < 20 else "train"} for n, row in enumerate(OLD)]
+    replay.write_text("\n".join(json.dumps(line) for line in lines))
+    return {
+        "id": "o1", "reason": "quality fell", "alias": "home", "challenger": "home-v2", "store": store.url,
+        "champion": {"name": "home-v1", "path": str(home)}, "home": str(home), "engine": {"url": url},
+        "base_model": {"path": str(base)}, "data": {"replay": str(replay), "holdout_rows": 20},
+        "recipe": RECIPE.to_json(), "init_from_champion": False, "gate": {"max_loss": 0.3, "min_rows": 5},
+        **changes,
+    }  # fmt: skip
+
+
+def good(model: str, prompt: str) -> str:
+    """Answer right as home-v2; home-v1 knows only the old; the bare model nothing."""
+    number = int(prompt.rsplit(maxsplit=1)[-1]) // 7919
+    right = f"timer {number}" if "timer" in prompt else f"close {number}"
+    return right if model == "home-v2" or (model == "home-v1" and "cover" in prompt) else "hm"
+
+
+def bad(model: str, prompt: str) -> str:
+    """Answer right as home-v1 and the bare model, never as home-v2."""
+    return good("home-v1" if model == "home-v2" else "home-v2", prompt)
+
+
+def engine(answers: Any) -> FakeEngine:
+    """Give an engine that serves the champion."""
+    fake = FakeEngine(answers)
+    fake.loaded["home-v1"] = "somewhere"
+    return fake
+
+
+def work_off(order: Order, store: Store) -> Any:
+    """Run an order quietly."""
+    return run.run(order, store, token=TOKEN, say=lambda _: None)
+
+
+def test_a_better_challenger_is_accepted_and_published(base: Path, store: Store, tmp_path: Path) -> None:
+    """One run leaves a sealed artifact, an accepted version, a closed order and an empty wish to run again."""
+    with engine(good) as fake:
+        order = parse(document(base, store, tmp_path, fake.url))
+        verdict = work_off(order, store)
+        assert verdict.kind is VerdictKind.ACCEPTED
+        fake.asked.clear()
+        assert work_off(order, store) == verdict
+        assert not fake.asked
+    version = store.adapters("home")[0]
+    row = store.order("o1")
+    assert (row.status, row.stage, row.progress, row.error) == ("done", "publish", 1.0, None)
+    assert (version.name, version.status, version.parent, version.verdict) == (
+        "home-v2",
+        "accepted",
+        "home-v1",
+        verdict,
+    )
+    assert artifacts.verify(Path(version.path)) == version.digest
+    facts = artifacts.manifest(Path(version.path))
+    assert facts["recipe"] == RECIPE.to_json()
+    assert facts["metrics"]["challenger"]["fresh"]["exact_match"] == 1.0
+    assert facts["base_digest"] == artifacts.base_digest(base)
+    probes = read_probes(version)
+    assert all(answer == good("home-v2", messages[-1]["content"]) for messages, answer in probes)
+    assert len(probes) == 12
+    assert [event.kind for event in store.events()] == ["verdict"]
+
+
+def test_a_worse_challenger_is_rejected_and_unloaded(base: Path, store: Store, tmp_path: Path) -> None:
+    """A rejection is a result: the order is done, the version can never be served, the engine is rid of it."""
+    with engine(bad) as fake:
+        verdict = work_off(parse(document(base, store, tmp_path, fake.url)), store)
+        assert "home-v2" not in fake.loaded
+    assert verdict.kind is VerdictKind.REJECTED
+    assert store.adapters("home")[0].status == "rejected"
+    assert store.order("o1").status == "done"
+
+
+def test_a_job_killed_anywhere_goes_on(base: Path, store: Store, tmp_path: Path) -> None:
+    """SIGKILL in training and in the contest: the next start goes on, nothing is published twice, exit is 0."""
+    with engine(good) as fake:
+        path = tmp_path / "order.json"
+        path.write_text(json.dumps(document(base, store, tmp_path, fake.url)))
+        assert killed_at(path, "train", "steps, loss") == -signal.SIGKILL
+        assert store.order("o1").status == "running"
+        assert (tmp_path / "orders" / "o1" / "train.jsonl").exists()
+        assert killed_at(path, "evaluate", "answers") == -signal.SIGKILL
+        assert not (tmp_path / "adapters" / "home-v2" / artifacts.MANIFEST).exists()
+        lines = finish(path)
+    assert any("train     done already" in line for line in lines)
+    assert store.order("o1").status == "done"
+    assert [v.status for v in store.adapters("home")] == ["accepted"]
+    most = max(count for (model, _), count in fake.asked.items() if model != "home-v2")
+    assert most <= 2
+    assert sum(fake.asked.values()) <= 3 * 40 + 12 + 8
+
+
+def start(path: Path) -> subprocess.Popen[str]:
+    """Start the command as the launcher would."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRIMTAB_TOKEN": TOKEN}
+    return subprocess.Popen(
+        [sys.executable, "-m", "retrain.cli", str(path)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+    )  # fmt: skip
+
+
+def killed_at(path: Path, stage: str, words: str) -> int:
+    """Run the command and kill it when a stage says something."""
+    with start(path) as job:
+        assert job.stdout is not None
+        seen = []
+        for line in job.stdout:
+            seen.append(line)
+            if stage in line and words in line:
+                job.send_signal(signal.SIGKILL)
+                break
+        else:
+            raise AssertionError("".join(seen))
+    return job.returncode
+
+
+def finish(path: Path) -> list[str]:
+    """Run the command to its end."""
+    with start(path) as job:
+        assert job.stdout is not None
+        lines = list(job.stdout)
+    assert job.returncode == 0, "".join(lines)
+    return lines
+
+
+def test_two_jobs_never_work_on_one_order(base: Path, store: Store, tmp_path: Path) -> None:
+    """The second job is turned away and leaves the order's row as it is."""
+    order = parse(document(base, store, tmp_path, "http://127.0.0.1:9"))
+    with lock.held(order.work), pytest.raises(lock.AlreadyRunning):
+        work_off(order, store)
+    assert store.orders() == []
+
+
+def test_a_name_is_never_given_to_other_weights(base: Path, store: Store, tmp_path: Path) -> None:
+    """An order for a taken adapter name, or over the work of another order, fails before it trains."""
+    taken = tmp_path / "adapters" / "home-v2"
+    taken.mkdir(parents=True)
+    order = parse(document(base, store, tmp_path, "http://127.0.0.1:9"))
+    with pytest.raises(InvalidInput, match="give a new challenger name"):
+        work_off(order, store)
+    assert store.order("o1").status == "failed"
+    assert "home-v2" in str(store.order("o1").error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"base_model": {"path": "/none"}}, "base_model.path"),
+        ({"init_from_champion": True}, "manifest"),
+        ({"data": {"labeller": "none.py:f"}}, "no file none.py"),
+    ],
+)
+def test_what_cannot_be_done_fails_with_its_reason(
+    base: Path, store: Store, tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    """The order's row says failed and why, and so does the error."""
+    order = parse(document(base, store, tmp_path, "http://127.0.0.1:9", **changes))
+    with pytest.raises(Exception, match=says):
+        work_off(order, store)
+    row = store.order("o1")
+    assert row.status == "failed"
+    assert says in str(row.error)
+
+
+def test_the_command_refuses_a_malformed_order(tmp_path: Path) -> None:
+    """Exit status 2 and one sentence on stderr; nothing is created."""
+    path = tmp_path / "order.yaml"
+    path.write_text("id: o1\ncolour: red\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "retrain.cli", str(path)],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "order.yaml" in done.stderr
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_first_version_is_made_without_a_contest(base: Path, tmp_path: Path) -> None:
+    """bootstrap() trains, seals what is given with it, returns at once when called again, and refuses other rows."""
+    reference = tmp_path / "r.jsonl"
+    reference.write_text("{}\n")
+    told: list[int] = []
+
+    def make(rows: Any) -> Path:
+        return run.bootstrap(
+            rows, base, tmp_path, "home-v1", replace(RECIPE, steps=2),
+            files={"reference.jsonl": reference}, on_step=lambda step, _: told.append(step),
+        )  # fmt: skip
+
+    folder = make(OLD)
+    digest = artifacts.verify(folder)
+    assert folder == (tmp_path / "adapters" / "home-v1").resolve()
+    assert told == [1, 2]
+    assert "reference.jsonl" in artifacts.manifest(folder)["files"]
+    assert artifacts.verify(make(OLD)) == digest
+    assert told == [1, 2]
+    with pytest.raises(InvalidInput, match="new id"):
+        make(OLD[:5])
+
+
+def test_a_bootstrap_order_publishes_without_an_engine(base: Path, store: Store, tmp_path: Path) -> None:
+    """An order without engine and champion learns from its replay rows alone and enters an accepted version."""
+    changes = {"champion": None, "engine": None, "recipe": {**RECIPE.to_json(), "steps": 1}}
+    order = parse(document(base, store, tmp_path, "", **changes) | changes)
+    assert work_off(order, store) is None
+    version = store.adapters("home")[0]
+    assert (version.status, version.verdict, store.order("o1").status) == ("accepted", None, "done")
+    assert artifacts.verify(Path(version.path)) == version.digest
