@@ -1,6 +1,6 @@
 """What has arrived and is not stored yet: a queue bounded in bytes.
 
-Lives here: `Inbox`, between the connections and the one task that stores.
+Lives here: `Inbox`, between the connections and the one task that stores. What was taken counts until released.
 Comes in: captures with the link that brought them. Goes out: batches.
 Must never know: how to store. A full inbox makes the links stop reading, and the taps keep what they have.
 """
@@ -34,8 +34,14 @@ class Inbox(Generic[T]):
         self._bytes += nbytes
         self._came.set()
 
-    async def take(self, most: int, within_s: float) -> list[T]:
-        """Up to `most` items: all there are `within_s` after the first one came, or sooner when there are enough.
+    def release(self, nbytes: int) -> None:
+        """Bytes that were taken are dealt with: there is room for others."""
+        self._bytes -= nbytes
+        if self._bytes < self._limit:
+            self._room.set()
+
+    async def take(self, most: int, within_s: float) -> list[tuple[T, int]]:
+        """Up to `most` items with their sizes, sooner when there are so many, else `within_s` after the first came.
 
         An empty list when nothing came for `within_s`.
         """
@@ -50,11 +56,4 @@ class Inbox(Generic[T]):
                 break
             if not had and self._items:
                 until = loop.time() + within_s
-        batch: list[T] = []
-        while self._items and len(batch) < most:
-            item, nbytes = self._items.popleft()
-            self._bytes -= nbytes
-            batch.append(item)
-        if self._bytes < self._limit:
-            self._room.set()
-        return batch
+        return [self._items.popleft() for _ in range(min(most, len(self._items)))]

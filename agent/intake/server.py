@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -70,6 +71,15 @@ class _Link:
         self.writer.write(frame)
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An exchange on its way into the store, the link that brought it and the bytes it took there."""
+
+    exchange: Exchange
+    link: _Link
+    nbytes: int
+
+
 @dataclass(slots=True)
 class _Worker:
     """What a tap said of itself."""
@@ -108,7 +118,7 @@ class IntakeServer:
         self._complained_at: datetime | None = None
         self._table: bytes | None = None
         self._links: set[_Link] = set()
-        self._waiting: list[tuple[Exchange, _Link]] = []
+        self._waiting: list[_Held] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._workers: dict[str, _Worker] = {}
         self._doubtful: set[tuple[str, int]] = set()
@@ -176,6 +186,9 @@ class IntakeServer:
             self._say(f"a tap ({link.worker or 'unnamed'}) sent what is no frame and was cut off: {fault}")
         except OSError:
             pass  # the tap is gone; it comes back by itself
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
         finally:
             self._links.discard(link)
             await _close(writer)
@@ -240,11 +253,14 @@ class IntakeServer:
     async def _round(self) -> bool:
         """Store what came and what waits from before; True when nothing could be stored."""
         arrived = await self._inbox.take(BATCH_EXCHANGES - len(self._waiting), BATCH_S)
-        fresh = await asyncio.to_thread(self._prepare, [capture for capture, _ in arrived]) if arrived else []
-        self._waiting += zip(fresh, [link for _, link in arrived], strict=True)
+        if arrived:
+            fresh = await asyncio.to_thread(self._prepare, [capture for (capture, _), _ in arrived])
+            self._waiting += [
+                _Held(exchange, link, nbytes) for exchange, ((_, link), nbytes) in zip(fresh, arrived, strict=True)
+            ]
         result = Outcomes()
         if self._waiting:
-            exchanges = [exchange for exchange, _ in self._waiting]
+            exchanges = [held.exchange for held in self._waiting]
             result = await asyncio.to_thread(commit, exchanges, self._store_batch)
             self._waiting = self._settle(self._waiting, result)
         await self._note()
@@ -263,7 +279,7 @@ class IntakeServer:
             log.exception("an exchange could not be assembled")
             return unreadable(capture)
 
-    def _settle(self, tried: list[tuple[Exchange, _Link]], result: Outcomes) -> list[tuple[Exchange, _Link]]:
+    def _settle(self, tried: list[_Held], result: Outcomes) -> list[_Held]:
         """Acknowledge what is stored; returns what is to be tried again."""
         left = {(exchange.worker, exchange.seq) for exchange in result.left}
         if result.fault is not None:
@@ -271,13 +287,15 @@ class IntakeServer:
             self._say(f"{len(left)} exchanges cannot be stored and wait: {result.fault}")
             if is_data_fault(result.fault):
                 left -= self._hopeless(left)
-        again: list[tuple[Exchange, _Link]] = []
+        again: list[_Held] = []
         acks: dict[_Link, list[int]] = {}
-        for exchange, link in tried:
+        for held in tried:
+            exchange = held.exchange
             if (exchange.worker, exchange.seq) in left:
-                again.append((exchange, link))
+                again.append(held)
             else:
-                acks.setdefault(link, []).append(exchange.seq)
+                self._inbox.release(held.nbytes)
+                acks.setdefault(held.link, []).append(exchange.seq)
                 self._heard(exchange.worker, assigned=exchange.seq)
                 self.counts.unreadable += exchange.outcome is Outcome.UNREADABLE
         self.counts.stored += len(result.done)
@@ -344,7 +362,7 @@ def _number(said: Mapping[str, Any], key: str) -> int:
 def _stand_in(worker: str, seq: int) -> wire.Capture:
     """A capture in place of one whose bytes are damaged: it has a number and nothing else."""
     return wire.Capture(
-        worker=worker, seq=seq, started_at=0.0, method="", path="", alias=None, version=None, status=0,
+        worker=worker, seq=seq, started_at=math.nan, method="", path="", alias=None, version=None, status=0,
         outcome="error", headers={}, request=b"", response=b"", marks=(), request_cut=0, response_cut=0,
         total_us=0, dropped=0,
     )  # fmt: skip

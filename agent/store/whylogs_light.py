@@ -4,8 +4,8 @@ Lives here: `load_whylogs`, for every room that writes or reads profiles.
 Comes in: nothing. Goes out: whylogs's modules, loaded at about 30 MB instead of 190 MB.
 Must never know: what is in a profile.
 
-whylogs imports pandas, scipy and scikit-learn where they are installed and works without them. Here they are hidden
-from whylogs's own import statements and from nobody else's, so the rest of the process can still use them.
+whylogs imports pandas, scipy and scikit-learn where they are installed and works without them. Here they are
+hidden from whylogs's own import statements and from nobody else's, so the rest of the process can use them.
 In such a process `why.log(DataFrame)` and `view.to_pandas()` do not work; merging, reading and writing do.
 """
 
@@ -51,9 +51,7 @@ def _import() -> Whylogs:
     from whylogs.core.view.column_profile_view import ColumnProfileView
     from whylogs.core.view.dataset_profile_view import DatasetProfileView
 
-    ColumnProfileView.from_protobuf(
-        ColumnMessage()
-    )  # makes the imports that whylogs puts off until the first read
+    ColumnProfileView.from_protobuf(ColumnMessage())  # whylogs puts some imports off until the first read
     return Whylogs(DatasetProfileView, ColumnProfileView, StandardMetric, MetricConfig)
 
 

@@ -22,7 +22,8 @@ def capture(
 ) -> Capture:
     """A capture whose response arrived in chunks of the given sizes (the rest in one), 1 ms apart."""
     body = response if isinstance(response, bytes) else json.dumps(response).encode()
-    marks, left = [], len(body)
+    marks: list[tuple[int, int]] = []
+    left = len(body)
     for size in [*chunks, left]:
         taken = min(size, left)
         left -= taken
@@ -67,7 +68,7 @@ CHAT_ANSWER = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "light on"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 7, "completion_tokens": 2},
 }
-CHAT_EVENTS = [
+CHAT_EVENTS: list[dict[str, Any]] = [
     {"id": "chatcmpl-1", "model": "home-v1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]},
     {"id": "chatcmpl-1", "model": "home-v1", "choices": [{"index": 0, "delta": {"content": "light"}}]},
     {"id": "chatcmpl-1", "model": "home-v1", "choices": [{"index": 0, "delta": {"content": " on"}}]},

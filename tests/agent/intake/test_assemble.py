@@ -229,7 +229,8 @@ def test_refused_requests_keep_their_status(status: int) -> None:
 
 def test_an_error_inside_a_stream_is_an_error() -> None:
     """A 200 whose stream ends in an error event did not succeed."""
-    got = assemble(capture(CHAT, sse([*CHAT_EVENTS[:2], {"error": {"message": "engine died", "code": 500}}])))
+    dead: dict[str, Any] = {"error": {"message": "engine died", "code": 500}}
+    got = assemble(capture(CHAT, sse([*CHAT_EVENTS[:2], dead])))
     assert (got.outcome, got.answer, got.profiled) == (Outcome.ERROR, "light", False)
 
 
@@ -301,8 +302,8 @@ def test_no_json_is_fatal(asked: Any, answered: Any, path: str, streamed: bool) 
         got = assemble(capture(asked, b"data: " + raw + b"\n\n" if streamed else raw, path=path))
     except Unreadable:
         return
-    assert isinstance(got.answer, str)
-    assert all(isinstance(m.text, str) and isinstance(m.role, str) for m in got.messages)
+    assert {type(text) for m in got.messages for text in (m.role, m.text)} <= {str}
+    assert type(got.answer) is str
 
 
 @given(st.binary(max_size=200), st.sampled_from([*SHAPES]))

@@ -40,6 +40,7 @@ PRIVATE = [
     ("postgres://user:hunter2@db/x", "postgres://[SECRET]@db/x"),
     ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- ok", "[SECRET] ok"),
 ]
+FIELDS = "id path alias version answer reasoning finish_reason user conversation template"
 HARMLESS = [
     "set the bedroom to 21 degrees at 10:30",
     "set a timer for 1 hour 30 minutes and 15 seconds",
@@ -67,25 +68,9 @@ def test_ordinary_numbers_are_left_alone(text: str) -> None:
 def test_every_text_of_an_exchange_goes_through_the_choke_point() -> None:
     """No field of an exchange lets an address through, whoever put it there; names become keyed hashes."""
     address = "ada@example.com"
-    exchange = replace(
-        assemble(capture(CHAT, CHAT_ANSWER)),
-        **dict.fromkeys(
-            (
-                "id",
-                "path",
-                "alias",
-                "version",
-                "answer",
-                "reasoning",
-                "finish_reason",
-                "user",
-                "conversation",
-                "template",
-            ),
-            f"to {address}",
-        ),
-        messages=(Message(role=address, text=address), Message(role="system", text=f"<{address}>")),
-    )
+    spoiled: dict[str, Any] = dict.fromkeys(FIELDS.split(), f"to {address}")
+    messages = (Message(role=address, text=address), Message(role="system", text=f"<{address}>"))
+    exchange = replace(assemble(capture(CHAT, CHAT_ANSWER)), messages=messages, **spoiled)
     redactor = Redactor(user_key="k")
     got = redactor.exchange(exchange)
     assert address not in repr(asdict(got))
