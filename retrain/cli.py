@@ -43,7 +43,9 @@ def retrain(
     except InvalidInput as error:
         typer.echo(f"trimtab retrain: {error}", err=True)
         raise typer.Exit(2) from error
-    except (TrimtabError, OSError, RuntimeError, MemoryError) as error:
+    except Exception as error:  # the outer ring: the order says failed and why, the log says where
+        if not isinstance(error, TrimtabError):
+            console.print_exception(max_frames=10)
         said = str(error) if isinstance(error, TrimtabError) else f"{type(error).__name__}: {error}"
         typer.echo(f"trimtab retrain: {said}", err=True)
         raise typer.Exit(1) from error

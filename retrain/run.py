@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.launch import lock
 from agent.store import Store, artifacts, convert
@@ -49,10 +52,11 @@ def run(order: Order, store: Store, *, token: str = "", say: Say = print) -> Ver
         try:
             with Progress(say, beat) as progress:
                 return Job(order, store, progress, token).run()
-        except (TrimtabError, OSError, RuntimeError, MemoryError) as error:
+        except Exception as error:
             said = str(error) if isinstance(error, TrimtabError) else f"{type(error).__name__}: {error}"
-            store.update_order(order.id, status="failed", error=said, finished_at=_now())
-            store.record("order_failed", f"order {order.id} failed: {said}", _now(), order=order.id)
+            with suppress(SQLAlchemyError):  # a store that is away keeps its row running: the job is tried again
+                store.update_order(order.id, status="failed", error=said, finished_at=_now())
+                store.record("order_failed", f"order {order.id} failed: {said}", _now(), order=order.id)
             raise
 
 

@@ -155,11 +155,28 @@ def test_a_job_killed_anywhere_goes_on(base: Path, store: Store, tmp_path: Path)
     assert sum(fake.asked.values()) <= 3 * 40 + 12 + 8
 
 
-def start(path: Path) -> subprocess.Popen[str]:
-    """Start the command as the launcher would."""
+def test_a_full_disk_is_a_reason_and_no_loss(base: Path, store: Store, tmp_path: Path) -> None:
+    """A job that cannot write fails with its reason and exit 1; with room again, the same command finishes."""
+    path = tmp_path / "order.json"
+    big = {**RECIPE.to_json(), "r": 64, "steps": 2}
+    changes = {"champion": None, "engine": None, "recipe": big}
+    path.write_text(json.dumps(document(base, store, tmp_path, "", **changes) | changes))
+    with start(path, "ulimit -f 500") as job:
+        said = job.communicate()[0]
+    assert job.returncode == 1, said
+    row = store.order("o1")
+    assert row.status == "failed"
+    assert row.error
+    assert said.strip().splitlines()[-1].startswith("trimtab retrain:")
+    finish(path)
+    assert store.order("o1").status == "done"
+
+
+def start(path: Path, before: str = "true") -> subprocess.Popen[str]:
+    """Start the command as the launcher would, after a word to the shell."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRIMTAB_TOKEN": TOKEN}
     return subprocess.Popen(
-        [sys.executable, "-m", "retrain.cli", str(path)],
+        ["bash", "-c", f'{before} && exec "$0" "$@"', sys.executable, "-m", "retrain.cli", str(path)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
     )  # fmt: skip
 
