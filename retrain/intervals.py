@@ -44,7 +44,7 @@ def wilson(successes: int, n: int, z: float) -> Interval:
 
 def mean(values: Sequence[float], z: float) -> Interval:
     """Normal interval of a mean; without end when there are fewer than two values."""
-    if len(values) < 2:  # noqa: PLR2004
+    if len(values) < 2:
         return -math.inf, math.inf
     half = z * stdev(values) / math.sqrt(len(values))
     return fmean(values) - half, fmean(values) + half

@@ -97,26 +97,17 @@ def test_a_larger_holdout_holds_the_smaller_one(texts: list[str], share: float, 
 
 def test_no_user_fills_the_training_set() -> None:
     """A user gives at most a fifth of the rows (but 20 at least); rows without a user are kept."""
-    rows = [row(f"text {n}", "a", user="loud") for n in range(200)] + [
-        row(f"other {n}", "a") for n in range(50)
-    ]
+    rows = [row(f"text {n}", "a", user="loud") for n in range(200)] + [row(f"other {n}", "a") for n in range(50)]
     kept, dropped = split.cap_users(rows)
     assert sum(r.user == "loud" for r in kept) == 50
     assert len(kept) + len(dropped) == 250
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(ROOMS), st.sampled_from(["on", "off", "dim"]), st.booleans()), max_size=80
-    )
-)
+@given(st.lists(st.tuples(st.sampled_from(ROOMS), st.sampled_from(["on", "off", "dim"]), st.booleans()), max_size=80))
 @settings(deadline=None, max_examples=30)
 def test_what_is_examined_is_never_learnt(items: list[tuple[str, str, bool]]) -> None:
     """No training row repeats a holdout row, exactly or nearly, whatever the mixture of rows."""
-    fresh = [
-        row(f"please turn {a} the {r} light", f"{a} {r}", group=f"u{n % 15}")
-        for n, (r, a, _) in enumerate(items)
-    ]
+    fresh = [row(f"please turn {a} the {r} light", f"{a} {r}", group=f"u{n % 15}") for n, (r, a, _) in enumerate(items)]
     replay = [
         (row(f"turn {a} the light in the {r}", f"{a} {r}", "replay"), "holdout" if held else None)
         for r, a, held in items
@@ -131,10 +122,7 @@ def test_what_is_examined_is_never_learnt(items: list[tuple[str, str, bool]]) ->
 
 def test_marked_replay_rows_are_the_old_slice() -> None:
     """Rows marked holdout are examined and no others; without a contest the rest is all learnt."""
-    replay = [
-        (row(f"a text of its own {n * 7919}", "a", "replay"), "holdout" if n < 5 else "train")
-        for n in range(20)
-    ]
+    replay = [(row(f"a text of its own {n * 7919}", "a", "replay"), "holdout" if n < 5 else "train") for n in range(20)]
     made = curate_rows([], replay, max_fresh=9, max_replay=99, holdout_rows=99)
     assert {r.id for r in made.old} == {r.id for r, mark in replay if mark == "holdout"}
     assert made.report["old_slice_marked"]
@@ -143,13 +131,9 @@ def test_marked_replay_rows_are_the_old_slice() -> None:
     assert len(curate_rows([], plain, max_fresh=9, max_replay=99, holdout_rows=9).old) > 0
 
 
-def grade(
-    number: int, score: float, *, truth: bool = True, correction: str | None = None, who: str = "p"
-) -> Grade:
+def grade(number: int, score: float, *, truth: bool = True, correction: str | None = None, who: str = "p") -> Grade:
     """Give one opinion on an exchange."""
-    return Grade(
-        exchange_id=f"x{number}", source=who, score=score, truth=truth, at=NOW, correction=correction
-    )
+    return Grade(exchange_id=f"x{number}", source=who, score=score, truth=truth, at=NOW, correction=correction)
 
 
 @pytest.mark.parametrize(
@@ -218,9 +202,7 @@ def test_nothing_to_learn_from_is_the_callers_fault(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize(
-    "line", ["[]", "{", '{"answer": "a"}', '{"prompt": "p"}', '{"messages": [1], "answer": "a"}']
-)
+@pytest.mark.parametrize("line", ["[]", "{", '{"answer": "a"}', '{"prompt": "p"}', '{"messages": [1], "answer": "a"}'])
 def test_a_broken_row_is_named(tmp_path: Path, line: str) -> None:
     """A line that is no row is refused with its file and number."""
     path = tmp_path / "rows.jsonl"
@@ -233,9 +215,7 @@ def test_a_labeller_must_exist_and_give_text(tmp_path: Path) -> None:
     """A missing file, a failing call and a wrong type are each one sentence."""
     with pytest.raises(InvalidInput, match="there is no file"):
         sources.load_labeller(f"{tmp_path}/none.py:f")
-    (tmp_path / "bad.py").write_text(
-        "def number(text):\n    return 1\ndef fails(text):\n    raise KeyError(text)\n"
-    )
+    (tmp_path / "bad.py").write_text("def number(text):\n    return 1\ndef fails(text):\n    raise KeyError(text)\n")
     number = sources.load_labeller(f"{tmp_path}/bad.py:number")
     fails = sources.load_labeller(f"{tmp_path}/bad.py:fails")
     assert number is not None
