@@ -236,7 +236,7 @@ class Snapshot:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; times as ISO 8601 with their zone. Adds `drift.phase`."""
-        document: dict[str, Any] = _plain(asdict(self))
+        document: dict[str, Any] = plain(asdict(self))
         document["drift"]["phase"] = self.drift.phase
         return document
 
@@ -277,13 +277,14 @@ def _fields(shape: type[Any], row: object) -> dict[str, Any]:
     return {name: getattr(row, name) for name in shape.__dataclass_fields__}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as strict JSON has it: times in ISO 8601, tuples as lists, numbers that are none as null."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no word for it
     return value

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from agent.store import Store
-from agent.store.snapshot import Snapshot, snapshot
+from agent.store.snapshot import Snapshot, plain, snapshot
 from agent.types import InvalidInput, TrimtabError
 from agent.web.page import POLICY, page
 
@@ -84,7 +84,7 @@ def create_app(
     @app.get("/v1/status")
     def status() -> JSONResponse:
         seen, known = look()
-        return JSONResponse(seen.to_json() | {"live": known})
+        return JSONResponse(seen.to_json() | {"live": plain(known)})
 
     @app.post("/v1/feedback")
     def take_feedback(said: Feedback) -> dict[str, bool]:

@@ -62,7 +62,11 @@ def app(store: Store, desk: Desk, tmp_path: Path) -> FastAPI:
         redact=lambda text: text.replace("Ann", "[REDACTED]"),
         render_metrics=lambda: b"trimtab_x 1\n",
         feedback=desk.feedback,
-        live=lambda: {"engine": "answers", "weights": {"home-v1": 0.25, "home-v2": 0.75}},
+        live=lambda: {
+            "engine": "answers",
+            "weights": {"home-v1": 0.25, "home-v2": 0.75},
+            "loops": {"watch": {"lag_s": float("inf"), "at": story.START}},
+        },
         reports=tmp_path / "reports",
         now=lambda: story.at(story.ROWS) + timedelta(seconds=2),
     )
@@ -117,6 +121,7 @@ def test_the_status_is_the_snapshot_and_what_the_process_adds(app: FastAPI) -> N
     assert status["drift"]["phase"] == "watching"
     assert status["rollout"]["weights"] == {"home-v1": 0.25, "home-v2": 0.75}
     assert status["live"]["engine"] == "answers"
+    assert status["live"]["loops"]["watch"] == {"lag_s": None, "at": story.START.isoformat()}
     assert status["orders"][0]["verdict"]["kind"] == "accepted"
 
 
