@@ -25,6 +25,8 @@ TAILS = np.array([[0.004, 0.02], [0.02, 0.06], [0.08, 0.13], [0.3, 0.25]])
 """(q, e): stake e on p falling within q of an end."""
 BETS = SHIFTS.size + 2 * len(TAILS)
 
+_LEADING, _NEAR = 9, 1e4
+
 _GRID = np.linspace(0, 1, 8193)
 _CELLS = _GRID.size - 1
 
@@ -76,9 +78,10 @@ class Evidence:
         """The average over the bets of each score (s,)."""
         return np.asarray(self.m.mean(axis=1))
 
-    def onset(self, leading: int = 5) -> tuple[int, float]:
-        """Row and time (unix seconds) where the strongest bets began to win: the median of the `leading` ones."""
-        strongest = np.argsort(self.m, axis=None)[::-1][:leading]
-        rows = self.since.ravel()[strongest]
-        middle = strongest[np.argsort(rows, kind="stable")[len(rows) // 2]]
-        return int(self.since.ravel()[middle]), float(self.since_s.ravel()[middle])
+    def onset(self) -> tuple[int, float]:
+        """Row and time (unix seconds) where the strongest bets began to win: the median of the leading ones."""
+        m, since = self.m.ravel(), self.since.ravel()
+        leading = np.argsort(m)[::-1][:_LEADING]
+        leading = leading[m[leading] >= m[leading[0]] / _NEAR]
+        middle = leading[np.argsort(since[leading], kind="stable")[len(leading) // 2]]
+        return int(since[middle]), float(self.since_s.ravel()[middle])

@@ -5,8 +5,8 @@ Must never know: the clock, the store, or what is done about an alarm.
 
 The reference is split: one half builds the n-gram tables and is never ranked again, the other half is the calibration
 that live records are ranked with. Given the first half, calibration and live records are scored by one fixed rule, so
-if nothing changed they are exchangeable, exactly. (Scoring a reference record against tables that it helped to build, with
-or without its own counts taken out, is not the same rule: see README.)
+if nothing changed they are exchangeable, exactly. (Scoring a reference record against tables that it helped to build,
+with or without its own counts taken out, is not the same rule: see README.)
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ RECENT = 200
 NAMED = 5
 """Features that an alarm names."""
 EXAMPLES = 5
+CLEAR = 4.0
+"""Standard errors that a feature's mean must have moved since the onset before the reason names it: what had crept up
+by chance long before does not explain an alarm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,9 @@ class Detector:
         onset_row, onset_s = self.bets.onset()
         onset_at = None if math.isnan(onset_s) else datetime.fromtimestamp(onset_s, UTC)
         everything = self._leaders(len(NAMES), onset_row)
-        features, kind = tuple(everything[:NAMED]), kind_of(everything)
+        root = math.sqrt(len(self._since(onset_row)))
+        moved = [leader for leader in everything if abs(leader[2]) * root >= CLEAR] or everything
+        features, kind = tuple(everything[:NAMED]), kind_of(moved)
         usual = dict(zip(NAMES, self.middle.tolist(), strict=True))
         lately = dict(zip(NAMES, np.mean([s.scores for s in self._since(onset_row)], axis=0).tolist(), strict=True))
         return Alarm(
@@ -167,7 +172,7 @@ class Detector:
             threshold=self.threshold,
             features=features,
             examples=self._examples(features, onset_row),
-            reason=sentence(everything, kind, usual, lately, onset_row=onset_row, onset_at=onset_at),
+            reason=sentence(moved, kind, usual, lately, onset_row=onset_row, onset_at=onset_at),
         )
 
     def _examples(self, features: Sequence[tuple[str, float, float]], onset_row: int) -> tuple[str, ...]:

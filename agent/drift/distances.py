@@ -59,7 +59,7 @@ def _label_counts(column: Any) -> dict[str, float]:
     types, items = column.get_metric("types"), column.get_metric("frequent_items")
     if items is None or types is None or not types.string.value:
         return {}
-    return {str(item.value): float(item.est) for item in items.strs}
+    return {str(item.value): float(item.est) for item in items.strings}
 
 
 def _label_shares(

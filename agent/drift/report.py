@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MEMORY_BYTES = 2 << 30
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
+"""Importing evidently from a cold disk alone can take a minute and a half."""
 LEAST_ROWS = 10
 _ENVIRONMENT = {"DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 

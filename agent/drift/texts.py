@@ -47,9 +47,9 @@ _REFUSAL = re.compile(
 _COMMON = frozenset(
     re.findall(
         r"\w+",
-        "a about after all also an and any are as at be because been but by can could did do does for from had has have he"
-        " her him his how i if in into is it its just like me more my no not of on one or our out she so some than that the"
-        " their them then there they this to up us was we were what when which who will with would you your",
+        "a about after all also an and any are as at be because been but by can could did do does for from had has have"
+        " he her him his how i if in into is it its just like me more my no not of on one or our out she so some than"
+        " that the their them then there they this to up us was we were what when which who will with would you your",
     )
 )
 _UPPER, _DIGIT, _PUNCTUATION, _NEWLINE, _NON_ASCII = 1, 2, 3, 4, 5

@@ -1,0 +1,42 @@
+"""The Evidently page: made in another process, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.drift.report import build_report
+from agent.types import InvalidInput, RemoteFault
+
+
+def _rows(seed: int, shift: float) -> list[dict[str, object]]:
+    r = random.Random(seed)
+    return [{"length": r.gauss(shift, 1), "reason": r.choice(["stop", "length"]), "empty": None} for _ in range(60)]
+
+
+@pytest.mark.slow
+def test_report_is_written_and_pandas_stays_out(tmp_path: Path) -> None:
+    """A page and its JSON appear, nothing else is left behind, and this process has not loaded evidently."""
+    before = "evidently" in sys.modules
+    out = build_report(_rows(1, 0), _rows(2, 2), tmp_path / "alarm.html")
+    assert out == tmp_path / "alarm.json"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alarm.html", "alarm.json"]
+    assert "length" in json.dumps(json.loads(out.read_text()))
+    assert ("evidently" in sys.modules) == before
+
+
+def test_failure_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    """Out of memory, the process ends, one sentence says so, and no half page is left."""
+    with pytest.raises(RemoteFault, match="report process failed"):
+        build_report(_rows(1, 0), _rows(2, 2), tmp_path / "alarm.html", memory_bytes=60 << 20)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_rows_are_refused(tmp_path: Path) -> None:
+    """A handful of rows makes no page."""
+    with pytest.raises(InvalidInput, match="10 rows"):
+        build_report(_rows(1, 0)[:5], _rows(2, 2), tmp_path / "alarm.html")
