@@ -235,9 +235,7 @@ METRICS: tuple[Metric, ...] = (
         "1 for the action that the policy last decided on.",
         reads.decision,
     ),
-    Metric(
-        "gauge", "trimtab_orders", "orders", ("alias", "status"), "Retraining orders by status.", reads.orders
-    ),
+    Metric("gauge", "trimtab_orders", "orders", ("alias", "status"), "Retraining orders by status.", reads.orders),
     Metric(
         "gauge",
         "trimtab_order_status",

@@ -201,4 +201,4 @@ def test_every_value_has_a_sentence_above_it() -> None:
     for above, line in itertools.pairwise(lines):
         key = re.match(r" *[\w./]+:", line)
         if key and not section.fullmatch(line) and not kubernetes.match(line):
-            assert re.fullmatch(r" *# [A-Z].*\.", above), line
+            assert re.fullmatch(r" *# \w.*\.", above), line

@@ -96,9 +96,7 @@ def test_the_numbers_are_those_of_the_store(store: Store) -> None:
     samples, _ = rendered(store)
     assert value(samples, "trimtab_capture_dropped_total") == 2
     assert value(samples, "trimtab_capture_lost") == 3
-    assert (
-        value(samples, "trimtab_exchanges_total", alias="home", version="home-v1", outcome="client_gone") >= 1
-    )
+    assert value(samples, "trimtab_exchanges_total", alias="home", version="home-v1", outcome="client_gone") >= 1
     assert value(samples, "trimtab_drift_alarms_total", alias="home") == 1
     assert value(samples, "trimtab_drift_threshold_log10", alias="home", version="home-v1") == story.THRESHOLD
     assert value(samples, "trimtab_rollout_weight", alias="home", version="home-v2") == 0.5
@@ -107,9 +105,7 @@ def test_the_numbers_are_those_of_the_store(store: Store) -> None:
     assert value(samples, "trimtab_feedback_total", source="recogniser") == 123
     assert value(samples, "trimtab_judge_tokens_total") == 31 * 619
     assert value(samples, "trimtab_loop_faults_total", loop="judge") == 2
-    low, high = (
-        value(samples, f"trimtab_quality_{end}", alias="home", version="home-v2") for end in ("low", "high")
-    )
+    low, high = (value(samples, f"trimtab_quality_{end}", alias="home", version="home-v2") for end in ("low", "high"))
     assert low < value(samples, "trimtab_quality_estimate", alias="home", version="home-v2") < high
 
 

@@ -92,9 +92,7 @@ def test_an_empty_store_has_a_snapshot(store: Store) -> None:
 
 def test_capture_is_counted_by_version_and_outcome(store: Store) -> None:
     """What was stored, dropped and lost must add up to what the taps numbered."""
-    store.add_exchanges(
-        [exchange(1), exchange(2), exchange(3, "home-v2"), exchange(4, outcome=Outcome.ERROR)]
-    )
+    store.add_exchanges([exchange(1), exchange(2), exchange(3, "home-v2"), exchange(4, outcome=Outcome.ERROR)])
     store.note_worker("w", 7, START, assigned=6, dropped=1)
     seen = snapshot(store, "home", START)
     assert (seen.capture.assigned, seen.capture.stored, seen.capture.lost, seen.capture.dropped) == (
