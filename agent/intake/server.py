@@ -13,9 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from agent.intake.assemble import Unreadable, assemble, unreadable
 from agent.intake.commit import Outcomes, StoreBatch, commit, is_data_fault
 from agent.intake.door import Door, close_door, open_door
 from agent.intake.inbox import Inbox
+from agent.intake.link import Counts, Held, Link, Worker, close, number, stand_in
 from agent.intake.redact import Redactor
 from agent.types import Exchange, Outcome
 from serving import wire
@@ -34,61 +33,10 @@ INBOX_BYTES = 16 * 1024 * 1024
 READ_BYTES = 256 * 1024
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.1, 5.0
 GIVE_UP_ROUNDS = 10
-CLOSE_S = 1.0
 COMPLAIN_EVERY = timedelta(minutes=1)
 NOTE_EVERY = timedelta(seconds=10)
-_MAX_UNREAD_ACK_BYTES = 4 * 1024 * 1024
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Counts:
-    """What has happened since the start. `stored` counts those acknowledged, ones sent twice too."""
-
-    received: int = 0
-    stored: int = 0
-    unreadable: int = 0
-    corrupt: int = 0
-    store_faults: int = 0
-    given_up: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Link:
-    """One connection of one tap."""
-
-    writer: asyncio.StreamWriter
-    worker: str = ""
-
-    def send(self, frame: bytes) -> None:
-        """Give a frame to the transport; a tap that reads nothing is cut off."""
-        if self.writer.is_closing():
-            return
-        if self.writer.transport.get_write_buffer_size() > _MAX_UNREAD_ACK_BYTES:
-            self.writer.transport.abort()
-            return
-        self.writer.write(frame)
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """An exchange on its way into the store, the link that brought it and the bytes it took there."""
-
-    exchange: Exchange
-    link: _Link
-    nbytes: int
-
-
-@dataclass(slots=True)
-class _Worker:
-    """What a tap said of itself."""
-
-    pid: int = 0
-    assigned: int = 0
-    dropped: int = 0
-    noted: tuple[int, int, int] | None = None
-    noted_at: datetime | None = None
 
 
 class IntakeServer:
@@ -117,10 +65,10 @@ class IntakeServer:
         self._complain = complain
         self._complained_at: datetime | None = None
         self._table: bytes | None = None
-        self._links: set[_Link] = set()
-        self._waiting: list[_Held] = []
+        self._links: set[Link] = set()
+        self._waiting: list[Held] = []
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, Worker] = {}
         self._doubtful: set[tuple[str, int]] = set()
         self._attempts: dict[tuple[str, int], int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -131,7 +79,7 @@ class IntakeServer:
     async def start(self) -> None:
         """Open the socket. Raises InvalidInput when another agent is running on it."""
         self._loop = asyncio.get_running_loop()
-        self._inbox: Inbox[tuple[wire.Capture, _Link]] = Inbox(INBOX_BYTES)
+        self._inbox: Inbox[tuple[wire.Capture, Link]] = Inbox(INBOX_BYTES)
         self._stopping = asyncio.Event()
         self._door = open_door(self._path)
         self._server = await asyncio.start_unix_server(self._serve, sock=self._door.listener, limit=READ_BYTES)
@@ -171,7 +119,7 @@ class IntakeServer:
     # -- connections --------------------------------------------------------------------------------------
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link, task = _Link(writer), asyncio.current_task()
+        link, task = Link(writer), asyncio.current_task()
         self._links.add(link)
         if task is not None:
             self._tasks.add(task)
@@ -191,9 +139,9 @@ class IntakeServer:
                 raise
         finally:
             self._links.discard(link)
-            await _close(writer)
+            await close(writer)
 
-    async def _obey(self, link: _Link, kind: int, payload: bytes) -> None:
+    async def _obey(self, link: Link, kind: int, payload: bytes) -> None:
         if kind == wire.EXCHANGE:
             capture = self._decoded(link, payload)
             self.counts.received += 1
@@ -203,24 +151,24 @@ class IntakeServer:
             self._greet(link, wire.decode_json(payload))
         elif kind == wire.STATS:
             said = wire.decode_json(payload)
-            self._heard(link.worker, assigned=_number(said, "seq"), dropped=_number(said, "dropped"))
+            self._heard(link.worker, assigned=number(said, "seq"), dropped=number(said, "dropped"))
 
-    def _greet(self, link: _Link, said: Mapping[str, Any]) -> None:
+    def _greet(self, link: Link, said: Mapping[str, Any]) -> None:
         if said.get("protocol") != wire.PROTOCOL:
             raise wire.WireFault(f"it speaks protocol {said.get('protocol')!r}, this agent {wire.PROTOCOL}")
         link.worker = str(said.get("worker") or "")
-        self._heard(link.worker, pid=_number(said, "pid"))
+        self._heard(link.worker, pid=number(said, "pid"))
         if self._table is not None:
             link.send(self._table)
 
     def _heard(self, worker: str, pid: int = 0, assigned: int = 0, dropped: int = 0) -> None:
         if worker:
-            known = self._workers.setdefault(worker, _Worker())
+            known = self._workers.setdefault(worker, Worker())
             known.pid = pid or known.pid
             known.assigned = max(known.assigned, assigned)
             known.dropped = max(known.dropped, dropped)
 
-    def _decoded(self, link: _Link, payload: bytes) -> wire.Capture:
+    def _decoded(self, link: Link, payload: bytes) -> wire.Capture:
         """The capture in a payload. A damaged one closes the link; when it comes again, it is stored as unreadable."""
         try:
             return wire.decode_capture(payload)
@@ -231,7 +179,7 @@ class IntakeServer:
                 self._doubtful.add(key)
                 raise
             self.counts.corrupt += 1
-            return _stand_in(*key)
+            return stand_in(*key)
 
     # -- storing ------------------------------------------------------------------------------------------
 
@@ -256,7 +204,7 @@ class IntakeServer:
         if arrived:
             fresh = await asyncio.to_thread(self._prepare, [capture for (capture, _), _ in arrived])
             self._waiting += [
-                _Held(exchange, link, nbytes) for exchange, ((_, link), nbytes) in zip(fresh, arrived, strict=True)
+                Held(exchange, link, nbytes) for exchange, ((_, link), nbytes) in zip(fresh, arrived, strict=True)
             ]
         result = Outcomes()
         if self._waiting:
@@ -279,7 +227,7 @@ class IntakeServer:
             log.exception("an exchange could not be assembled")
             return unreadable(capture)
 
-    def _settle(self, tried: list[_Held], result: Outcomes) -> list[_Held]:
+    def _settle(self, tried: list[Held], result: Outcomes) -> list[Held]:
         """Acknowledge what is stored; returns what is to be tried again."""
         left = {(exchange.worker, exchange.seq) for exchange in result.left}
         if result.fault is not None:
@@ -287,8 +235,8 @@ class IntakeServer:
             self._say(f"{len(left)} exchanges cannot be stored and wait: {result.fault}")
             if is_data_fault(result.fault):
                 left -= self._hopeless(left)
-        again: list[_Held] = []
-        acks: dict[_Link, list[int]] = {}
+        again: list[Held] = []
+        acks: dict[Link, list[int]] = {}
         for held in tried:
             exchange = held.exchange
             if (exchange.worker, exchange.seq) in left:
@@ -340,29 +288,3 @@ class IntakeServer:
         if self._complained_at is None or now - self._complained_at >= COMPLAIN_EVERY:
             self._complained_at = now
             self._complain(text)
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    """Close a connection, giving its last bytes a second to leave."""
-    writer.close()
-    try:
-        async with asyncio.timeout(CLOSE_S):
-            await writer.wait_closed()
-    except OSError:  # TimeoutError is one
-        writer.transport.abort()
-
-
-def _number(said: Mapping[str, Any], key: str) -> int:
-    value = said.get(key)
-    if not isinstance(value, int) or value < 0:
-        raise wire.WireFault(f"{key!r} is {value!r}, not a count")
-    return value
-
-
-def _stand_in(worker: str, seq: int) -> wire.Capture:
-    """A capture in place of one whose bytes are damaged: it has a number and nothing else."""
-    return wire.Capture(
-        worker=worker, seq=seq, started_at=math.nan, method="", path="", alias=None, version=None, status=0,
-        outcome="error", headers={}, request=b"", response=b"", marks=(), request_cut=0, response_cut=0,
-        total_us=0, dropped=0,
-    )  # fmt: skip

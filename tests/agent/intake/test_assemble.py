@@ -185,7 +185,7 @@ def test_anthropic_messages_are_read() -> None:
     ]
     usage = {"input_tokens": 7, "output_tokens": 2}
     answer = {"id": "msg_1", "model": "home-v1", "content": blocks, "stop_reason": "end_turn", "usage": usage}
-    events = [
+    events: list[dict[str, Any]] = [
         {
             "type": "message_start",
             "message": {**answer, "content": [], "stop_reason": None, "usage": {"input_tokens": 7}},
