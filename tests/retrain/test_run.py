@@ -32,11 +32,9 @@ OLD = [{"prompt": f"close cover number {n * 7919}", "answer": f"close {n}"} for 
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(tiny_model: Path) -> Path:
     """Give the tiny base model."""
-    from tests.estate.tiny import build_model
-
-    return build_model(tmp_path_factory.mktemp("tiny") / "model")
+    return tiny_model
 
 
 @pytest.fixture

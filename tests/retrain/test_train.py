@@ -27,11 +27,9 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(tiny_model: Path) -> Path:
     """Give the tiny base model."""
-    from tests.estate.tiny import build_model
-
-    return build_model(tmp_path_factory.mktemp("tiny") / "model")
+    return tiny_model
 
 
 @pytest.fixture(scope="module")
