@@ -40,6 +40,7 @@ from agent.types import Alarm, Decision, Estimate, Exchange
 
 CHART_POINTS = 500
 """Most points of one chart series; older points share buckets, and a bucket keeps its peak."""
+DETECTOR_SAYS = ("log10_evidence", "log10_threshold", "reference_rows", "reference_wanted")
 NEWEST_EVENTS = 50
 NEWEST_ORDERS = 20
 
@@ -302,13 +303,9 @@ def _workers(session: Session) -> tuple[Worker, ...]:
 
 
 def _drift(session: Session, alias: str, versions: Sequence[str]) -> Drift:
-    newest = (
-        select(func.max(ReadingRow.rowid))
-        .where(ReadingRow.feature == "detector", col(ReadingRow.version).in_(versions))
-        .group_by(ReadingRow.measure)
-    )
-    rows = session.exec(select(ReadingRow).where(col(ReadingRow.rowid).in_(newest))).all()
-    latest = max(rows, key=lambda row: row.at, default=None)
+    newest = (_newest_reading(session, measure, versions) for measure in DETECTOR_SAYS)
+    rows = [row for row in newest if row is not None]
+    latest = max(rows, key=lambda row: row.exchange_rowid, default=None)
     # After a swap the new version learns first: what the old version's detector last said is history.
     last = {row.measure: row.value for row in rows if latest is not None and row.version == latest.version}
     alarms = session.exec(select(func.count()).select_from(AlarmRow).where(AlarmRow.alias == alias)).one()
@@ -322,6 +319,12 @@ def _drift(session: Session, alias: str, versions: Sequence[str]) -> Drift:
         at=latest.at if latest else None,
         alarms=alarms,
     )
+
+
+def _newest_reading(session: Session, measure: str, versions: Sequence[str]) -> ReadingRow | None:
+    query = select(ReadingRow).where(ReadingRow.feature == "detector", ReadingRow.measure == measure)
+    newest_first = (col(ReadingRow.exchange_rowid).desc(), col(ReadingRow.rowid).desc())
+    return session.exec(query.where(col(ReadingRow.version).in_(versions)).order_by(*newest_first).limit(1)).first()
 
 
 def _alarm(session: Session, alias: str) -> AlarmSeen | None:

@@ -106,12 +106,13 @@ class ReadingRow(SQLModel, table=True):
     """How far one feature of a window lies from the reference, or the detector's evidence at its end."""
 
     __tablename__ = "reading"
+    __table_args__ = (Index("reading_series", "feature", "measure", "exchange_rowid", "version", "value"),)
 
     rowid: int | None = Field(default=None, primary_key=True)
     exchange_rowid: int = Field(index=True)
     window_id: str = Field(index=True)
     version: str
-    feature: str = Field(index=True)
+    feature: str
     measure: str
     value: float
     at: datetime = Field(sa_column=_utc())
