@@ -7,9 +7,11 @@ Must never know: what the program is for.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -22,7 +24,17 @@ def need(program: str, command: str) -> str:
     found = shutil.which(program, path=str(TOOLS)) or shutil.which(program)
     if found is not None:
         return found
-    says = f"{program} is not installed; get it with: {command}"
+    return _absent(program, command)
+
+
+def need_module(module: str, command: str) -> None:
+    """Returns when the module can be imported. Without it: as `need`."""
+    if importlib.util.find_spec(module) is None:
+        _absent(module, command)
+
+
+def _absent(what: str, command: str) -> NoReturn:
+    says = f"{what} is not installed; get it with: {command}"
     if os.environ.get("CI") == "true":
         pytest.fail(says)
     pytest.skip(says)
