@@ -3,7 +3,7 @@
 Lives here: `read` and `record_from`. Comes in: files, gzip or plain. Goes out: records in the order of the lines.
 Must never know: the detector. A bad line is the caller's fault and is named by file and line.
 
-A line is {"prompt", "response"} or OpenAI bodies {"request", "response"}; "timestamp" (ISO 8601 or unix seconds),
+A line is {"prompt", "response"} (or "answer") or OpenAI bodies {"request", "response"}; "timestamp" (ISO 8601 or unix seconds),
 "user", "conversation" and "id" are optional.
 """
 
@@ -71,7 +71,7 @@ def record_from(document: Any, *, fallback_id: str) -> Record:
         prompt, answer = _prompt(request), _answer(response)
     else:
         request, response = {}, {}
-        prompt, answer = _text(document, "prompt"), _text(document, "response")
+        prompt, answer = _text(document, "prompt"), _text(document, "response" if "response" in document else "answer")
     return Record(
         id=str(document.get("id") or response.get("id") or fallback_id),
         prompt=prompt,
@@ -85,7 +85,8 @@ def record_from(document: Any, *, fallback_id: str) -> Record:
 def _text(document: dict[str, Any], key: str) -> str:
     value = document.get(key)
     if not isinstance(value, str):
-        raise InvalidInput(f'"{key}" must be a text; a line is {_FORMS}')
+        named = '"response"' if key == "answer" else f'"{key}"'
+        raise InvalidInput(f"{named} must be a text; a line is {_FORMS}")
     return value
 
 

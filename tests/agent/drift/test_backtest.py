@@ -131,8 +131,8 @@ def test_bad_files_and_options_are_refused(tmp_path: Path) -> None:
 
 
 def test_short_lines_need_no_more_than_two_texts(tmp_path: Path) -> None:
-    """A line with prompt and response alone is enough; blank lines are skipped."""
-    file = _write(tmp_path / "log.jsonl", ['{"prompt": "a", "response": "b"}', "", '{"prompt": "c", "response": "d"}'])
+    """A line with prompt and response (or answer) alone is enough; blank lines are skipped."""
+    file = _write(tmp_path / "log.jsonl", ['{"prompt": "a", "response": "b"}', "", '{"prompt": "c", "answer": "d"}'])
     assert [(r.id, r.prompt, r.answer, r.at) for r in read([file])] == [
         ("log.jsonl:1", "a", "b", UNKNOWN_TIME),
         ("log.jsonl:3", "c", "d", UNKNOWN_TIME),
