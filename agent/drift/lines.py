@@ -3,8 +3,8 @@
 Lives here: `read` and `record_from`. Comes in: files, gzip or plain. Goes out: records in the order of the lines.
 Must never know: the detector. A bad line is the caller's fault and is named by file and line.
 
-A line is {"prompt", "response"} (or "answer") or OpenAI bodies {"request", "response"}; "timestamp" (ISO 8601 or unix seconds),
-"user", "conversation" and "id" are optional.
+A line is {"prompt", "response"} (or "answer") or OpenAI bodies {"request", "response"}; "timestamp" (ISO 8601 or unix
+seconds), "user", "conversation" and "id" are optional.
 """
 
 from __future__ import annotations
