@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -58,7 +58,7 @@ class Engine:
             base_url=base_url, headers=headers, timeout=timeout_s, transport=transport, trust_env=False
         )
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, why: BaseException | None, at: TracebackType | None) -> None:
@@ -171,7 +171,7 @@ class Engine:
         try:
             answer = self._http.request(method, path, json=body)
         except httpx.HTTPError as why:
-            raise RemoteFault(f"vLLM did not answer {method} {path}: {why or type(why).__name__}.") from why
+            raise RemoteFault(f"vLLM did not answer {method} {path}: {str(why) or type(why).__name__}.") from why
         if answer.status_code in (httpx.codes.FORBIDDEN, httpx.codes.UNAUTHORIZED):
             raise InvalidInput(f"vLLM refused {path}: give the server and this side the same TRIMTAB_TOKEN.")
         return answer

@@ -68,7 +68,7 @@ def classify(path: str) -> Class:
     So no odd spelling (`//`, `/./`, `%2e`, capitals) opens a door: whatever the router makes of it, it is not
     listed. One trailing slash is allowed, vLLM answers it with a redirect.
     """
-    known = PATHS.get(path) or PATHS.get(path[:-1] if path.endswith("/") else path)
+    known = PATHS.get(path) or PATHS.get(path.removesuffix("/"))
     if known is not None:
         return known
     return next((kind for pattern, kind in _PATTERNS if pattern.fullmatch(path)), "admin")
@@ -105,10 +105,10 @@ class Guard:
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or classify(path_of(scope)) != "admin":
-            await self._app(scope, receive, send)
-        elif bears_token(scope["headers"], self._token):
-            await self._app(scope, receive, send)
-        else:
+        """Serve one request."""
+        closed = scope["type"] == "http" and classify(path_of(scope)) == "admin"
+        if closed and not bears_token(scope["headers"], self._token):
             await send({"type": "http.response.start", "status": 403, "headers": list(_REFUSAL_HEADERS)})
             await send({"type": "http.response.body", "body": _REFUSAL})
+        else:
+            await self._app(scope, receive, send)

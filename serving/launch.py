@@ -118,4 +118,4 @@ def main(settings: ServeSettings) -> None:
     check(settings, os.environ)
     argv, env = command(settings, os.environ)
     sys.stdout.flush()
-    os.execve(argv[0], argv, env)
+    os.execve(argv[0], argv, env)  # noqa: S606 - argument list, no shell

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from serving.alias import Alias
@@ -35,8 +36,8 @@ class TapSettings:
         return cls(
             socket=environ.get("TRIMTAB_SOCKET", ""),
             token=environ.get("TRIMTAB_TOKEN", "").encode(),
-            buffer_bytes=_size(environ, "TRIMTAB_BUFFER_BYTES", cls.__dataclass_fields__["buffer_bytes"].default),
-            body_cap_bytes=_size(environ, "TRIMTAB_BODY_CAP_BYTES", cls.__dataclass_fields__["body_cap_bytes"].default),
+            buffer_bytes=_size(environ, "TRIMTAB_BUFFER_BYTES", 64 * MIB),
+            body_cap_bytes=_size(environ, "TRIMTAB_BODY_CAP_BYTES", MIB),
         )
 
 
@@ -56,12 +57,16 @@ class Trimtab:
         settings = settings or TapSettings.read(os.environ)
         self.spool: Spool | None = None
         if settings.socket:
-            self.spool = Spool(settings.socket, uuid4().hex, settings.buffer_bytes, lambda table: alias.adopt(table))
+            self.spool = Spool(settings.socket, uuid4().hex, settings.buffer_bytes, self._adopt)
             app = Tap(app, self.spool, settings.body_cap_bytes, settings.token)
-        alias = self.alias = Alias(app)
-        self._app = Guard(alias, settings.token)
+        self.alias = Alias(app)
+        self._app = Guard(self.alias, settings.token)
+
+    def _adopt(self, table: Mapping[str, Any]) -> None:
+        self.alias.adopt(table)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; the server's first breath starts the spool."""
         if self.spool is not None and scope["type"] == "lifespan":
             self.spool.start()
         await self._app(scope, receive, send)

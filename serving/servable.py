@@ -14,24 +14,37 @@ from typing import Any
 from serving.errors import Unservable
 
 _PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+_UNLOADABLE = {
+    "modules_to_save": "saves whole modules (modules_to_save)",
+    "use_dora": "uses DoRA",
+    "lora_bias": "trains biases",
+    "alora_invocation_tokens": "is an activated LoRA",
+    "layer_replication": "replicates layers",
+    "use_bdlora": "is block-diagonal",
+    "use_qalora": "uses QALoRA",
+}
 
 
 def reason_against(config: Mapping[str, Any], max_rank: int) -> str | None:
     """Why an adapter with this `adapter_config.json` cannot be served; None when it can. Pure."""
+    return _reason_of_kind(config) or _reason_of_rank(config, max_rank)
+
+
+def _reason_of_kind(config: Mapping[str, Any]) -> str | None:
     if config.get("peft_type") != "LORA":
         return f"its peft_type is {config.get('peft_type')!r}, and only LORA can be served"
-    if config.get("modules_to_save"):
-        return f"it saves whole modules ({', '.join(config['modules_to_save'])}), which the engine cannot load"
-    if config.get("use_dora"):
-        return "it uses DoRA, which the engine cannot load"
-    if config.get("bias", "none") != "none" or config.get("lora_bias"):
-        return "it trains biases, which the engine cannot load"
-    for key in ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora"):
+    for key, says in _UNLOADABLE.items():
         if config.get(key):
-            return f"it sets {key}, which the engine cannot load"
+            return f"it {says}, which the engine cannot load"
+    if config.get("bias", "none") != "none":
+        return "it trains biases, which the engine cannot load"
     init = config.get("init_lora_weights")
     if isinstance(init, str) and init.lower() not in _PLAIN_INITS:
         return f"its init_lora_weights is {init!r}, which changes the base model's weights"
+    return None
+
+
+def _reason_of_rank(config: Mapping[str, Any], max_rank: int) -> str | None:
     ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
     if not all(isinstance(rank, int) and rank > 0 for rank in ranks):
         return f"its rank is {config.get('r')!r}, not a whole number above 0"

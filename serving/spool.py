@@ -33,7 +33,7 @@ class Spool:
         path: str,
         worker: str,
         buffer_bytes: int,
-        on_table: Callable[[dict[str, Any]], None] = lambda table: None,
+        on_table: Callable[[dict[str, Any]], None] = lambda _table: None,
     ) -> None:
         self.path = path
         self.worker = worker
@@ -141,7 +141,7 @@ class Spool:
                 if frame is not None:
                     batch.append(frame)
                     size += len(frame)
-            self._link.write(b"".join(batch))
+            self._link.writelines(batch)
 
     def on_frame(self, kind: int, payload: bytes) -> None:
         """Obeys one frame of the agent; an unknown kind is passed over, for agents newer than this tap."""
@@ -169,6 +169,11 @@ class _Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    def writelines(self, batch: list[bytes]) -> None:
+        """Hands several frames to the socket, without joining them where the loop knows how."""
+        if self._transport is not None:
+            self._transport.writelines(batch)
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
@@ -179,7 +184,7 @@ class _Link(asyncio.Protocol):
         self.open = self.made = True
         self._spool.on_connected(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self.open = False
         self.gone.set()
         self._spool.on_lost(self)

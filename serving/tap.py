@@ -37,6 +37,7 @@ class Tap:
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         if scope["type"] != "http" or scope["method"] != "POST" or path_of(scope) not in TRAFFIC:
             await self._app(scope, receive, send)
             return
@@ -67,9 +68,9 @@ class _Copy:
     """The state of one exchange. Passes each message on first, then copies it."""
 
     __slots__ = (
-        "_cap", "_ended", "_headers", "_marks", "_receive", "_request", "_request_bytes", "_request_cut",
+        "_cap", "_ended", "_headers", "_receive", "_request", "_request_bytes", "_request_cut",
         "_response", "_response_bytes", "_response_cut", "_scope", "_send", "_spool", "_started", "_started_at",
-        "_status", "gone",
+        "_status", "_times", "gone",
     )  # fmt: skip
 
     def __init__(
@@ -91,7 +92,7 @@ class _Copy:
         self._started = perf_counter()
         self._request: list[bytes] = []
         self._response: list[bytes] = []
-        self._marks: list[float] = []
+        self._times: list[float] = []  # when each copied chunk had passed
         self._request_bytes = self._request_cut = self._response_bytes = self._response_cut = 0
         self._status = 0
         self._ended = False
@@ -121,44 +122,44 @@ class _Copy:
         try:
             if message["type"] == "http.response.body":
                 if body := message.get("body"):
-                    self._copy(body, len(body))
-                if not message.get("more_body", False):
+                    self._response_bytes += len(body)
+                    if self._response_bytes > self._cap:
+                        over = min(self._response_bytes - self._cap, len(body))
+                        self._response_bytes -= over
+                        self._response_cut += over
+                        body = body[: len(body) - over]
+                    if body:
+                        self._response.append(body)
+                        self._times.append(perf_counter())
+                if not message.get("more_body"):
                     self.end(_CLIENT_GONE if self.gone else _COMPLETE)
             elif message["type"] == "http.response.start":
                 self._status = message["status"]
         except Exception:  # noqa: BLE001 - as above
             self._spool.faults += 1
 
-    def _copy(self, body: bytes, n: int) -> None:
-        if self._response_bytes + n > self._cap:
-            room = self._cap - self._response_bytes
-            self._response_cut += n - room
-            body, n = body[:room], room
-        if n:
-            self._response.append(body)
-            self._response_bytes += n
-            self._marks += (perf_counter(), n)
-
     def end(self, outcome: int) -> None:
         """Gives the copy away, once; the first end counts."""
         if self._ended:
             return
         self._ended = True
-        spool, marks = self._spool, self._marks
-        seq = spool.admit(self._request_bytes + self._response_bytes + 4 * len(marks) + _OVERHEAD_BYTES)
+        spool, chunks = self._spool, self._response
+        seq = spool.admit(self._request_bytes + self._response_bytes + 8 * len(chunks) + _OVERHEAD_BYTES)
         if not seq:
             return
         try:
             started = self._started
             total_us = int((perf_counter() - started) * 1e6)
-            flat = [0] * len(marks)
-            flat[::2] = [min(int((at - started) * 1e6), _U32_MAX) for at in marks[::2]]
-            flat[1::2] = map(int, marks[1::2])
+            marks = [0] * (2 * len(chunks))
+            marks[::2] = [int((at - started) * 1e6) for at in self._times]
+            marks[1::2] = map(len, chunks)
+            if total_us > _U32_MAX:  # longer than 71 minutes
+                marks = [min(n, _U32_MAX) for n in marks]
             alias, version = self._scope.get("trimtab", (None, None))
             frame = wire.pack(
                 spool.worker, seq, self._started_at, self._scope["method"], path_of(self._scope), alias, version,
                 self._status, outcome, self._headers, self._request, self._request_bytes, self._response,
-                self._response_bytes, flat, self._request_cut, self._response_cut, total_us, spool.dropped,
+                self._response_bytes, marks, self._request_cut, self._response_cut, total_us, spool.dropped,
             )  # fmt: skip
             spool.put(seq, frame)
         except Exception:  # noqa: BLE001 - as above, and the exchange counts as dropped

@@ -20,8 +20,11 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from serving.errors import TrimtabError
@@ -123,6 +126,9 @@ def _text(value: str | None) -> bytes:
     return _U16.pack(len(raw)) + raw
 
 
+_name = lru_cache(maxsize=256)(_text)  # names come again and again; values do not
+
+
 def pack(
     worker: str, seq: int, started_at: float, method: str, path: str, alias: str | None, version: str | None,
     status: int, outcome: int, headers: Sequence[tuple[str, str]], request: Sequence[bytes], request_bytes: int,
@@ -137,17 +143,21 @@ def pack(
     parts = [
         b"",
         _FIXED.pack(seq, started_at, status, outcome, request_cut, response_cut, total_us, dropped),
-        _text(worker),
-        _text(method),
-        _text(path),
-        _text(alias),
-        _text(version),
+        _name(worker),
+        _name(method),
+        _name(path),
+        _name(alias),
+        _name(version),
         _U16.pack(len(headers)),
     ]
     for name, value in headers:
-        parts.append(_text(name))
+        parts.append(_name(name))
         parts.append(_text(value))
-    parts.append(struct.pack(f">I{len(marks)}I", len(marks), *marks))
+    flat = array("I", marks)
+    if sys.byteorder == "little":
+        flat.byteswap()
+    parts.append(_U32.pack(len(flat)))
+    parts.append(flat.tobytes())
     parts.append(_U32.pack(request_bytes))
     parts.extend(request)
     parts.append(_U32.pack(response_bytes))

@@ -76,7 +76,7 @@ class Ear:
 async def until(true: Callable[[], bool], timeout_s: float = 5.0) -> None:
     """Waits in small steps until something is true. Raises `TimeoutError` when it never is."""
     async with asyncio.timeout(timeout_s):
-        while not true():
+        while not true():  # noqa: ASYNC110 - any condition at all has no event
             await asyncio.sleep(0.005)
 
 

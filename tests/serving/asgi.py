@@ -30,6 +30,7 @@ class Upstream:
     ends: bool = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         self.scopes.append(scope)
         body, more = b"", True
         while more:
@@ -56,14 +57,17 @@ class Answer:
 
     @property
     def status(self) -> int:
+        """The status code."""
         return int(self.messages[0]["status"])
 
     @property
     def headers(self) -> dict[bytes, bytes]:
+        """The headers of the answer."""
         return dict(self.messages[0]["headers"])
 
     @property
     def body(self) -> bytes:
+        """The whole body."""
         return b"".join(m.get("body", b"") for m in self.messages[1:])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ JSON = st.recursive(
 
 
 def aliased(upstream: Upstream, draw: float = 0.5) -> Alias:
+    """An alias layer that holds the table, with chance fixed."""
     alias = Alias(upstream, lambda: draw)
     alias.adopt(TABLE)
     return alias
@@ -131,7 +133,7 @@ def test_a_growing_canary_moves_only_whom_it_must() -> None:
     steps = [{u: choose({"v1": 1 - w, "v2": w}, u) for u in users} for w in (0.0, 0.1, 0.5, 1.0)]
     for step, weight in zip(steps, (0.0, 0.1, 0.5, 1.0), strict=True):
         assert abs(sum(v == "v2" for v in step.values()) / len(users) - weight) < 0.03
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         assert not any(before[u] == "v2" and after[u] == "v1" for u in users)
 
 

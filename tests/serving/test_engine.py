@@ -18,8 +18,8 @@ INFO = 'vllm:lora_requests_info{{max_lora="4",running_lora_adapters="{}",waiting
 class FakeVllm(httpx.BaseTransport):
     """Keeps adapters by name; answers as the real server did, status for status."""
 
-    def __init__(self, token: str = "sesame") -> None:
-        self.token = token
+    def __init__(self) -> None:
+        self.token = "sesame"
         self.loaded: dict[str, str] = {}
         self.healthy = True
         self.runtime_lora = True
@@ -28,6 +28,7 @@ class FakeVllm(httpx.BaseTransport):
         self.asked: list[dict[str, Any]] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
         path, body = request.url.path, json.loads(request.content or b"{}")
         if path == "/health":
             return httpx.Response(200 if self.healthy else 503)
@@ -73,15 +74,18 @@ class FakeVllm(httpx.BaseTransport):
 
 @pytest.fixture
 def fake() -> FakeVllm:
+    """A fresh server."""
     return FakeVllm()
 
 
 @pytest.fixture
 def engine(fake: FakeVllm) -> Engine:
+    """A client with the right token."""
     return Engine("http://vllm", "sesame", transport=fake)
 
 
 def adapter(folder: Path) -> Path:
+    """A folder that looks like an adapter of rank 8."""
     folder.mkdir()
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8}')
     (folder / "adapter_model.safetensors").write_bytes(b"")
@@ -110,7 +114,7 @@ def test_a_name_is_never_given_twice(engine: Engine, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("folder", "reason"), [("refused", "rank 32 is greater"), ("unseen", "No adapter found")])
 def test_what_vllm_cannot_load_is_unservable(engine: Engine, tmp_path: Path, folder: str, reason: str) -> None:
-    """vLLM's own refusal is final and keeps its words."""
+    """The refusal of vLLM itself is final and keeps its words."""
     with pytest.raises(Unservable, match=reason):
         engine.load("v1", adapter(tmp_path / folder))
 

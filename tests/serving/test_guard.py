@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_lifespan_and_websocket_pass() -> None:
     """What is no HTTP request is none of the guard's business."""
     seen = []
 
-    async def app(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["type"])
 
     for kind in ("lifespan", "websocket"):

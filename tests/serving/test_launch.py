@@ -35,7 +35,7 @@ def taken() -> Iterator[int]:
 
 
 def test_the_command_names_the_middleware_and_the_adapters(model: Path) -> None:
-    """vLLM is called in this Python, with LoRA, without lm_head, with Trimtab; extra arguments come last."""
+    """The engine is called in this Python, with LoRA, without lm_head, with Trimtab; extra arguments come last."""
     argv, _ = launch.command(launch.ServeSettings(model=model, extra=("--seed", "3")), {})
     assert argv[:3] == [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     assert argv[argv.index("--middleware") + 1] == "serving.middleware.Trimtab"
@@ -46,7 +46,7 @@ def test_the_command_names_the_middleware_and_the_adapters(model: Path) -> None:
 
 
 def test_the_environment_is_complete(model: Path) -> None:
-    """vLLM finds the middleware, its token and its socket, and keeps what the caller had set."""
+    """The engine finds the middleware, its token and its socket, and keeps what the caller had set."""
     settings = launch.ServeSettings(model=model, socket="run/agent.sock", token="sesame")
     _, env = launch.command(settings, {"PYTHONPATH": "/a", "VLLM_CPU_KVCACHE_SPACE": "7", "HOME": "/h"})
     assert env["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/a"]

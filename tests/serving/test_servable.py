@@ -34,7 +34,7 @@ def test_an_ordinary_lora_can_be_served(tmp_path: Path) -> None:
     [
         ({"peft_type": "PREFIX_TUNING"}, "PREFIX_TUNING"),
         ({"peft_type": None}, "only LORA"),
-        ({"modules_to_save": ["lm_head"]}, "lm_head"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"use_dora": True}, "DoRA"),
         ({"bias": "all"}, "biases"),
         ({"lora_bias": True}, "biases"),
@@ -42,7 +42,7 @@ def test_an_ordinary_lora_can_be_served(tmp_path: Path) -> None:
         ({"rank_pattern": {"q_proj": 64}}, "rank 64"),
         ({"r": 0}, "not a whole number above 0"),
         ({"r": None}, "not a whole number above 0"),
-        ({"use_qalora": True}, "use_qalora"),
+        ({"use_qalora": True}, "QALoRA"),
         ({"init_lora_weights": "pissa"}, "changes the base model"),
     ],
 )

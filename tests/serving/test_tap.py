@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,19 +26,22 @@ class Basket(Spool):
         super().__init__("", "w", room)
 
     def start(self) -> None:
-        pass
+        """Connects to nothing."""
 
     @property
     def captures(self) -> list[wire.Capture]:
+        """What it was given."""
         return [wire.decode_capture(frame[5:]) for frame in self._unacked.values()]
 
 
 def tapped(upstream: Any, cap: int = 1 << 20, room: int = 1 << 20) -> tuple[Tap, Basket]:
+    """A tap before an app, and the basket that it fills."""
     basket = Basket(room)
     return Tap(upstream, basket, cap, b"sesame"), basket
 
 
 def only(basket: Basket) -> wire.Capture:
+    """The one capture."""
     (capture,) = basket.captures
     return capture
 
@@ -133,10 +136,12 @@ def test_huge_bodies_are_cut_and_the_cut_is_counted(size: int) -> None:
 
 
 async def leaves_in_stream(app: Tap) -> Answer:
+    """Goes when the first chunk has arrived."""
     return await ask(app, CHAT, send_fails_at=2)
 
 
 async def leaves_in_request(app: Tap) -> Answer:
+    """Goes before the body is whole."""
     return await ask(app, CHAT, [b"{", b"}"], gone_after=1)
 
 
@@ -146,10 +151,8 @@ def test_a_client_that_leaves(leaves: Callable[[Tap], Awaitable[Answer]]) -> Non
     tap, basket = tapped(Upstream([b"one", b"two"]))
 
     async def go() -> None:
-        try:
+        with contextlib.suppress(OSError):
             await leaves(tap)
-        except OSError:
-            pass
 
     asyncio.run(go())
     assert only(basket).outcome == "client_gone"
@@ -157,7 +160,7 @@ def test_a_client_that_leaves(leaves: Callable[[Tap], Awaitable[Answer]]) -> Non
 
 
 def test_the_null_answer_of_a_client_that_left() -> None:
-    """vLLM answers 200 with `null` when the client left before a full answer: that is no answer."""
+    """The engine answers 200 with `null` when the client left before a full answer: that is no answer."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         while (await receive())["type"] != "http.disconnect":
