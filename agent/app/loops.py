@@ -48,7 +48,6 @@ class Loops:
 
     def start(self) -> None:
         """Begin; every loop is called at once and then at every tick."""
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler.start()
 
     def stop(self) -> None:

@@ -154,7 +154,8 @@ class Agent:
 def run(settings: Settings, *, token: str) -> None:
     """Run the agent until SIGTERM or Ctrl-C. Raises InvalidInput in one sentence when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "apscheduler", "whylogs"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     check_port(settings.http.host, settings.http.port)
     agent = Agent(settings, token)
     address = f"http://{settings.http.host}:{settings.http.port}"

@@ -94,15 +94,13 @@ class LikelihoodJudge:
         return fmean(known), cost
 
     def _tail_tokens(self) -> int:
-        """Number of tokens that the template puts after an answer; asked for once."""
+        """Number of tokens that the template puts after an answer, seen on an empty one; asked for once."""
         with self._lock:
             if self._tail is None:
                 ask = {"role": "user", "content": "a"}
-                one, other = (
-                    self._tokens([ask, {"role": "assistant", "content": text}], prompt=False)
-                    for text in ("b", "c")
-                )
-                self._tail = _shared(one[::-1], other[::-1])
+                prompt = self._tokens([ask], prompt=True)
+                empty = self._tokens([ask, {"role": "assistant", "content": ""}], prompt=False)
+                self._tail = len(empty) - _shared(prompt, empty)
             return self._tail
 
     def _tokens(self, conversation: list[dict[str, str]], *, prompt: bool) -> list[int]:

@@ -50,7 +50,9 @@ class Pace:
     reference_rows: int = 150
     """Exchanges from which the detector learns a new version's reference."""
     step_exchanges: int = 15
-    holdout_rows: int = 100
+    holdout_rows: int = 150
+    max_loss: float = 0.10
+    """What the gate lets pass on the old slice; 150 rows cannot prove less with confidence."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of the agent that differ, section by section."""
 
@@ -177,7 +179,9 @@ class Loop:
         for check in order["verdict"]["checks"]:
             self.timeline.say(check["says"], "green" if check["passed"] else "red")
         if order["verdict"]["kind"] != "accepted":
-            raise RemoteFault(f"the gate said {order['verdict']['kind']}: the champion stays, and the loop did not close")
+            raise RemoteFault(
+                f"the gate said {order['verdict']['kind']}: the champion stays, and the loop did not close"
+            )
 
     def rollout(self) -> None:
         """g: loaded under a new name, proven, moved to by steps while traffic flows, the old one unloaded."""
@@ -302,6 +306,7 @@ class Loop:
                 "replay": str(estate.replay),
                 "labeller": estate.labeller,
                 "holdout_rows": pace.holdout_rows,
+                "max_loss": pace.max_loss,
                 "recipe": estate.recipe,
             },
             "rollout": {"step_exchanges": pace.step_exchanges},

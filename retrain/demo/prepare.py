@@ -191,7 +191,9 @@ class _Teller:
         self._spoke = time.monotonic()
         elapsed = int(self._spoke - self._began)
         self._console.print(
-            f"[dim]{elapsed // 60:02d}:{elapsed % 60:02d}[/] [bold cyan]prepare   [/] {text}", highlight=False, soft_wrap=True
+            f"[dim]{elapsed // 60:02d}:{elapsed % 60:02d}[/] [bold cyan]prepare   [/] {text}",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def now_and_then(self, text: str) -> None:
