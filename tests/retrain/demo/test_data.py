@@ -78,9 +78,7 @@ def test_values_are_copied_letter_by_letter(task: Task) -> None:
 
 def test_answers_are_short(task: Task) -> None:
     """Answers are few plain words, since each costs the demo a decoding step."""
-    longest = max(
-        (row.answer for rows in _lists(task).values() for row in rows), key=lambda a: len(a.split())
-    )
+    longest = max((row.answer for rows in _lists(task).values() for row in rows), key=lambda a: len(a.split()))
     assert len(longest.split()) <= 8, longest
 
 
