@@ -1,7 +1,7 @@
 """The `trimtab` command: one root, one subcommand a job.
 
 Lives here: options, environment, exit codes. One of the two places (with `agent.app`) that read the environment.
-Comes in: argv. Goes out: calls. InvalidInput becomes one sentence on stderr and exit code 2; other faults of ours exit 1.
+Comes in: argv. Goes out: calls. InvalidInput becomes one sentence on stderr and exit code 2; other faults exit 1.
 Must never know: how a job is done; `retrain`, `demo` and `serve` come in through the entry points `trimtab.commands`,
 so that the sidecar's image works without them.
 """
@@ -48,7 +48,9 @@ def agent(settings: SettingsOption = None) -> None:
 @app.command()
 def status(
     settings: SettingsOption = None,
-    url: Annotated[str | None, typer.Option(help="Address of the agent, when it is not the one of the settings.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Address of the agent, when it is not the one of the settings.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="The whole status as JSON.")] = False,
 ) -> None:
     """Say how the model is doing: who answers, drift, quality, the last decision and why."""

@@ -7,11 +7,13 @@ Must never know: the environment; secrets (the engine's token) come from there a
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from agent.types import InvalidInput
 
@@ -83,7 +85,7 @@ class QualitySettings(_Section):
     judge_slope: float = 5.0
     """For likelihood: steepness of the logistic that turns the mean log-probability into a score in [0, 1]."""
     sample_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of exchanges that the judge sees, chosen by a hash of the exchange id: fair, and the same after a restart."""
+    """Share of exchanges that the judge sees, chosen by a hash of their id: fair, and the same after a restart."""
     calls_per_minute: float = Field(default=60.0, gt=0)
     """Hard budget of judge calls; what does not fit is left unjudged, never queued for ever."""
     window_exchanges: int = Field(default=300, ge=20)
@@ -130,7 +132,7 @@ class RetrainSettings(_Section):
     max_attempts: int = Field(default=3, ge=1)
     """How often a job that died is started again before its order is failed."""
     min_gain: float = 0.05
-    """The gate: least improvement on the fresh slice (lower end of the paired interval must pass 0, point must pass this)."""
+    """The gate: least gain on the fresh slice (the point must reach it, the lower end of the interval must pass 0)."""
     max_loss: float = 0.05
     """The gate: largest loss on the old slice that is let pass (lower end of the paired interval)."""
 
@@ -232,3 +234,36 @@ def _fields(section: list[Any]) -> list[str]:
             return []
         model = field.annotation
     return list(model.model_fields)
+
+
+def reference() -> str:
+    """Every setting as a Markdown table: name, default, what it is for."""
+    rows = ["| setting | default | what it is for |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            rows += [_line(f"{name}.{key}", part) for key, part in kind.model_fields.items()]
+        else:
+            rows.append(_line(name, field))
+    return "\n".join(rows) + "\n"
+
+
+def _line(name: str, field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    shown = list(default) if isinstance(default, tuple) else str(default) if isinstance(default, Path) else default
+    says = " ".join((field.description or "").split()).replace("|", "\\|")
+    return f"| `{name}` | `{json.dumps(shown)}` | {says} |"
+
+
+README = Path(__file__).with_name("README.md")
+
+
+def with_reference(text: str) -> str:
+    """A README with its table of settings brought up to date."""
+    head, _, rest = text.partition("<!-- settings -->\n")
+    _, _, tail = rest.partition("<!-- /settings -->")
+    return f"{head}<!-- settings -->\n{reference()}<!-- /settings -->{tail}"
+
+
+if __name__ == "__main__":
+    README.write_text(with_reference(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -272,9 +272,10 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterVersion:
-    """An immutable adapter artifact. `digest` is the sha256 over its manifest; `status` is its place in life:
+    """An immutable adapter artifact.
 
-    accepted (may be served), rejected (never served), live, retired.
+    `digest` is the sha256 over its files' digests; `status` is its place in life: accepted (may be served),
+    rejected (never served), live, retired.
     """
 
     name: str

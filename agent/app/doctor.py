@@ -74,8 +74,10 @@ def _engine(settings: Settings, token: str) -> Iterator[Finding]:
         return
     yield True, f"engine at {url}", ""
     closed = _status(lambda: httpx.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "-"}, timeout=5))
-    yield closed == 403, "the engine's admin paths are closed to strangers", (
-        "vLLM runs without the middleware: start it with `trimtab serve`, or add --middleware serving.middleware.Trimtab"
+    yield (
+        closed == 403,
+        "the engine's admin paths are closed to strangers",
+        ("vLLM runs without the middleware: use `trimtab serve`, or add --middleware serving.middleware.Trimtab"),
     )
     if not token:
         yield False, "token", "set TRIMTAB_TOKEN to what the engine was started with"
@@ -96,8 +98,10 @@ def _agent(settings: Settings) -> Iterator[Finding]:
         return
     yield True, f"agent at {address}", ""
     taps = status["live"]["workers"]
-    yield taps > 0, f"{taps} taps are connected", (
-        f"no vLLM delivers here: start it with TRIMTAB_SOCKET={settings.socket}, and send it one request"
+    yield (
+        taps > 0,
+        f"{taps} taps are connected",
+        (f"no vLLM delivers here: start it with TRIMTAB_SOCKET={settings.socket}, and send it one request"),
     )
     lost = status["capture"]["lost"]
     yield lost == 0, f"{lost} exchanges lost", "see agent/intake/README.md: the buffer overflowed or vLLM was killed"

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -56,9 +57,7 @@ class Agent:
         adopt(settings, self.store, self.started_at)
         redactor = Redactor(settings.capture.patterns, settings.capture.user_key)
         self._redact = redactor.text
-        self.intake = IntakeServer(
-            settings.socket, self.store.add_exchanges, self.store.note_worker, redactor, now
-        )
+        self.intake = IntakeServer(settings.socket, self.store.add_exchanges, self.store.note_worker, redactor, now)
         self.engine = Engine(settings.engine.url, token)
         self.judge = judge_of(settings, token)
         self.rollout = Rollout(settings, self.store, self.engine, self._push)
@@ -112,11 +111,19 @@ class Agent:
         if self.judge is None:
             return "no judge is set"
         judged = judge_once(self.store, self.judge, self.settings, at)
-        return f"graded {judged.graded}, {judged.over_budget} over budget" + (f": {judged.fault}" if judged.fault else "")
+        return f"graded {judged.graded}, {judged.over_budget} over budget" + (
+            f": {judged.fault}" if judged.fault else ""
+        )
 
     def _feedback(self, exchange_id: str, *, correct: bool, correction: str | None, source: str) -> object:
         return feedback(
-            self.store, exchange_id, correct=correct, correction=correction, source=source, now=now(), redact=self._redact
+            self.store,
+            exchange_id,
+            correct=correct,
+            correction=correction,
+            source=source,
+            now=now(),
+            redact=self._redact,
         )
 
     def _render(self) -> bytes:
@@ -155,8 +162,9 @@ def run(settings: Settings, *, token: str) -> None:
     """Run the agent until SIGTERM or Ctrl-C. Raises InvalidInput in one sentence when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for chatty in ("httpx", "apscheduler", "whylogs"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    check_port(settings.http.host, settings.http.port)
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    port = usable_port(settings.http.host, settings.http.port)
+    settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
     agent = Agent(settings, token)
     address = f"http://{settings.http.host}:{settings.http.port}"
     write_address(settings.home / "agent.json", address)
@@ -187,10 +195,8 @@ def open_store(home: Path) -> Store:
         raise InvalidInput(msg) from error
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise InvalidInput when somebody listens there already."""
-    import socket
-
+def usable_port(host: str, port: int) -> int:
+    """The port itself, or a free one for 0. Raises InvalidInput when somebody listens there already."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -198,6 +204,7 @@ def check_port(host: str, port: int) -> None:
         except OSError as error:
             msg = f"port {port} on {host} cannot be used ({error.strerror}): set http.port to a free one"
             raise InvalidInput(msg) from error
+        return int(probe.getsockname()[1])
 
 
 def write_address(path: Path, address: str) -> None:

@@ -49,7 +49,9 @@ def _headline(status: dict[str, Any]) -> Table:
     rollout, drift, capture, decision = (status[k] for k in ("rollout", "drift", "capture", "decision"))
     champion = rollout["champion"] if rollout else "no version yet"
     shown.add_row("[bold]answers[/]", f"{status['alias']} -> {_weights(rollout) or champion}")
-    shown.add_row("[bold]capture[/]", f"{capture['stored']} stored, {capture['lost']} lost, {capture['dropped']} dropped")
+    shown.add_row(
+        "[bold]capture[/]", f"{capture['stored']} stored, {capture['lost']} lost, {capture['dropped']} dropped"
+    )
     shown.add_row("[bold]drift[/]", _drift(drift))
     if status["alarm"]:
         shown.add_row("", escape(status["alarm"]["alarm"]["reason"]))
@@ -66,7 +68,8 @@ def _headline(status: dict[str, Any]) -> Table:
 def _drift(drift: dict[str, Any]) -> str:
     if drift["evidence"] is None:
         return str(drift["phase"])
-    return f"{drift['phase']}, evidence 10^{drift['evidence']:.1f} of 10^{drift['threshold']:.1f}, {drift['alarms']} alarms"
+    alarms = drift["alarms"]
+    return f"{drift['phase']}, evidence 10^{drift['evidence']:.1f} of 10^{drift['threshold']:.1f}, {alarms} alarms"
 
 
 def _weights(rollout: dict[str, Any] | None) -> str:

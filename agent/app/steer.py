@@ -29,9 +29,7 @@ IN_FLIGHT = ("open", "running")
 class Steer:
     """Decides for one alias at every tick."""
 
-    def __init__(
-        self, settings: Settings, store: Store, roll_back: Callable[[str, datetime], str]
-    ) -> None:
+    def __init__(self, settings: Settings, store: Store, roll_back: Callable[[str, datetime], str]) -> None:
         """`roll_back(reason, now)` sends everyone back to the version before."""
         self._settings, self._store, self._roll_back = settings, store, roll_back
 

@@ -80,6 +80,7 @@ class Watch:
             if exchange.alias == self._settings.alias and exchange.profiled:
                 produced += self._profile(rowid, exchange)
                 alarms += self._watch(rowid, exchange)
+        produced += [row for rowid, alarm in alarms for row in self._said(rowid, alarm.at, alarm.evidence)]
         produced += self._evidence(batch[-1][0], now)
         self._commit(batch[-1][0], produced, alarms, now)
         return len(batch)
@@ -170,15 +171,19 @@ class Watch:
         return []
 
     def _evidence(self, rowid: int, now: datetime) -> list[ReadingRow]:
+        return self._said(rowid, now, self._detector.evidence if self._detector else None)
+
+    def _said(self, rowid: int, at: datetime, evidence: float | None) -> list[ReadingRow]:
+        """What the detector says after an exchange; an alarm is said with the evidence that raised it."""
         watching = self._detector
         return convert.detector_rows(
             exchange_rowid=rowid,
             window_id="live",
             version=self._state.version,
-            at=now,
+            at=at,
             reference_rows=self._state.reference_rows if watching else len(self._state.learning),
             reference_wanted=self._state.reference_rows if watching else self._settings.drift.reference_rows,
-            evidence=watching.evidence if watching else None,
+            evidence=evidence,
             threshold=watching.threshold if watching else None,
         )
 
@@ -216,7 +221,9 @@ def read_reference(path: Path) -> list[Record]:
         with path.open(encoding="utf-8") as lines:
             return [_record(json.loads(line), n) for n, line in enumerate(lines, 1) if line.strip()]
     except (OSError, ValueError, KeyError) as error:
-        msg = f"reference {path} is not JSON lines with prompt and answer ({error}): record it again or unset `reference`"
+        msg = (
+            f"reference {path} is not JSON lines with prompt and answer ({error}): record it again or unset `reference`"
+        )
         raise InvalidInput(msg) from error
 
 

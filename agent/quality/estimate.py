@@ -81,9 +81,7 @@ def wilson(share: float, n: float, level: float) -> tuple[float, float]:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
-def _judge_worth(
-    pairs: Sequence[tuple[float, float]], judged: Sequence[float], n: int
-) -> tuple[float, float]:
+def _judge_worth(pairs: Sequence[tuple[float, float]], judged: Sequence[float], n: int) -> tuple[float, float]:
     """(power-tuning weight of the judge, labels that everything together is worth).
 
     With m pairs among n labels and N scores besides,

@@ -77,9 +77,7 @@ class LikelihoodJudge:
         said = self._remote.post("/v1/chat/completions", body)
         try:
             whole = [int(token) for token in said["prompt_token_ids"]]
-            scored = [
-                _logprob(entry, token) for entry, token in zip(said["prompt_logprobs"], whole, strict=True)
-            ]
+            scored = [_logprob(entry, token) for entry, token in zip(said["prompt_logprobs"], whole, strict=True)]
             cost = int(said["usage"]["total_tokens"])
         except (KeyError, TypeError, ValueError) as error:
             msg = f"{self._remote.url} gave no prompt log-probabilities ({error}): the judge must be a vLLM"
@@ -88,9 +86,7 @@ class LikelihoodJudge:
         counted = scored[start : stop + 1]  # the answer, and the first token of the tail: end of turn
         known = [value for value in counted if value is not None]
         if not known:
-            raise RemoteFault(
-                f"{self._remote.url} rendered an answer without a token: check the chat template"
-            )
+            raise RemoteFault(f"{self._remote.url} rendered an answer without a token: check the chat template")
         return fmean(known), cost
 
     def _tail_tokens(self) -> int:

@@ -225,9 +225,7 @@ def _add_grades(session: Session, grades: Sequence[Grade]) -> None:
         session.connection().execute(statement, rows)
 
 
-def _window(
-    session: Session, version: str, alias: str, after_rowid: int, size: int
-) -> list[tuple[int, str, datetime]]:
+def _window(session: Session, version: str, alias: str, after_rowid: int, size: int) -> list[tuple[int, str, datetime]]:
     """(rowid, id, started_at) of the newest whole exchanges, newest first."""
     query = (
         select(ExchangeRow.rowid, ExchangeRow.id, ExchangeRow.started_at)

@@ -31,9 +31,7 @@ class RubricJudge:
 
     source = "judge"
 
-    def __init__(
-        self, remote: Remote, model: str, *, rubric: str | None = None, max_tokens: int = 200
-    ) -> None:
+    def __init__(self, remote: Remote, model: str, *, rubric: str | None = None, max_tokens: int = 200) -> None:
         """`rubric` says what the five scores mean; None takes a general one."""
         self._remote, self._model = remote, model
         self._rubric, self._max_tokens = rubric or RUBRIC, max_tokens

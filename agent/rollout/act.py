@@ -134,7 +134,8 @@ class Rollout:
                 self._engine.unload(name)
             digest = verify(Path(version.path))
             if digest != version.digest:
-                msg = f"{name} at {version.path} is not what was evaluated: digest {digest[:12]} instead of {version.digest[:12]}"
+                found = f"digest {digest[:12]} instead of {version.digest[:12]}"
+                msg = f"{name} at {version.path} is not what was evaluated: {found}"
                 raise Unservable(msg)
             self._engine.load(name, version.path)
             self._store.record("loaded", f"the engine holds {name}", now, version=name, digest=digest)
@@ -205,7 +206,9 @@ class Rollout:
         answers = self._engine.probe(name, [messages for messages, _ in probes])
         wrong = [was for (_, was), answer in zip(probes, answers, strict=True) if was != answer]
         if len(wrong) > MISMATCHES_ALLOWED:
-            reason = f"{name} as served gives other answers than at its evaluation ({len(wrong)} of {len(probes)} probes)"
+            reason = (
+                f"{name} as served gives other answers than at its evaluation ({len(wrong)} of {len(probes)} probes)"
+            )
             return self._abort(row, name, reason, now)
         said = (
             f"{name} as served is {name} as evaluated: digest {version.digest[:12]} and "

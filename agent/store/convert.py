@@ -103,9 +103,7 @@ def detector_rows(
 
 def decision(row: DecisionRow) -> Decision:
     """A decision from the store."""
-    return Decision(
-        at=row.at, alias=row.alias, action=Action(row.action), reasons=tuple(row.reasons), seen=row.seen
-    )
+    return Decision(at=row.at, alias=row.alias, action=Action(row.action), reasons=tuple(row.reasons), seen=row.seen)
 
 
 def grade(row: GradeRow) -> Grade:

@@ -77,12 +77,7 @@ class Store:
 
     def exchanges_after(self, cursor: int, limit: int) -> list[tuple[int, Exchange]]:
         """The next exchanges in durable order as (rowid, exchange)."""
-        query = (
-            select(ExchangeRow)
-            .where(col(ExchangeRow.rowid) > cursor)
-            .order_by(col(ExchangeRow.rowid))
-            .limit(limit)
-        )
+        query = select(ExchangeRow).where(col(ExchangeRow.rowid) > cursor).order_by(col(ExchangeRow.rowid)).limit(limit)
         with self.transaction() as session:
             return [(row.rowid or 0, convert.exchange(row)) for row in session.exec(query)]
 

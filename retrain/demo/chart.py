@@ -19,10 +19,10 @@ COLOURS = ("#2563eb", "#059669", "#7c3aed", "#b45309")
 
 def draw(story: dict[str, Any], folder: Path) -> tuple[Path, Path]:
     """Draw `story` (keys: evidence, quality, answers, change, alarm, summary); returns (png, html)."""
-    import matplotlib  # noqa: PLC0415  # heavy
+    import matplotlib as mpl
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
 
     versions = list(dict.fromkeys(version for _, version, _ in story["answers"]))
     colour = dict(zip(versions, COLOURS, strict=False))
@@ -55,8 +55,17 @@ def _evidence(axes: Any, story: dict[str, Any]) -> None:
                       ha="right", va="bottom", fontsize=9)  # fmt: skip
     if story["alarm"] is not None:
         axes.axvline(story["alarm"], color=ALARM, linewidth=1.2)
-    axes.annotate("new features\nare asked for", (story["change"], 0.97), xycoords=("data", "axes fraction"),
-                  xytext=(-5, 0), textcoords="offset points", ha="right", va="top", fontsize=9, color=QUIET)  # fmt: skip
+    axes.annotate(
+        "new features\nare asked for",
+        (story["change"], 0.97),
+        xycoords=("data", "axes fraction"),
+        xytext=(-5, 0),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=9,
+        color=QUIET,
+    )
     axes.set_ylabel("drift evidence\n(log10)")
 
 
@@ -64,7 +73,8 @@ def _quality(axes: Any, story: dict[str, Any], colour: dict[str, str]) -> None:
     for version in dict.fromkeys(p["version"] for p in story["quality"]):
         mine = [p for p in story["quality"] if p["version"] == version]
         at, hue = [p["rowid"] for p in mine], colour.get(version, INK)
-        axes.fill_between(at, [p["low"] for p in mine], [p["high"] for p in mine], color=hue, alpha=0.18, linewidth=0)
+        low, high = [p["low"] for p in mine], [p["high"] for p in mine]
+        axes.fill_between(at, low, high, color=hue, alpha=0.18, linewidth=0)
         axes.plot(at, [p["value"] for p in mine], color=hue, label=f"{version}, measured (95 %)")
     for version, hue in colour.items():
         at, exact = _rolling([(n, right) for n, v, right in story["answers"] if v == version])

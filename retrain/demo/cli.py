@@ -11,11 +11,13 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from retrain.demo import chart, summary
 from retrain.demo.estate import Estate
@@ -38,20 +40,28 @@ def demo(
 ) -> None:
     """See the whole loop once: a model goes off course, Trimtab notices, retrains, proves, swaps, recovers."""
     console = Console()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        from retrain.demo.prepare import prepare  # noqa: PLC0415  # heavy
+
+    def whole() -> bool:
+        from retrain.demo.prepare import prepare
 
         began = time.monotonic()
         estate = prepare(cache.resolve(), console)
-        prepared_s = time.monotonic() - began
-        raise typer.Exit(0 if run(estate, Pace(), home, console, keep=keep, prepared_s=prepared_s) else 1)
+        return run(estate, Pace(), home, console, keep=keep, prepared_s=time.monotonic() - began)
+
+    guarded(whole, console)
+
+
+def guarded(whole: Callable[[], bool], console: Console) -> NoReturn:
+    """Run the demo and leave with its exit code: 0 closed, 1 not closed, 130 Ctrl-C, 143 SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(0 if whole() else 1)
     except TrimtabError as error:
-        console.print(f"[red]{error}[/]", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        console.print(f"[red]{escape(str(error))}[/]", highlight=False, soft_wrap=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         console.print("stopped; everything that was started has ended")
-        raise typer.Exit(130) from None
+        sys.exit(130)
 
 
 def run(
@@ -72,7 +82,7 @@ def run(
         broken = summary.broken_promises(document)
         document |= {"closed": not broken, "broken_promises": broken}
         summary.write(home / "summary.json", document)
-        png, page = chart.draw(_picture(loop, document), home)
+        png, page = chart.draw(picture(loop, document), home)
         console.print(summary.table(document))
         console.print(f"summary: {home / 'summary.json'}\nchart:   {png}\n         {page}", highlight=False)
         for promise in broken:
@@ -87,7 +97,8 @@ def run(
     return not broken
 
 
-def _picture(loop: Loop, document: dict[str, object]) -> dict[str, object]:
+def picture(loop: Loop, document: dict[str, Any]) -> dict[str, Any]:
+    """What the chart shows of a finished loop."""
     story = loop.story
     answers = sorted((a.number, a.version, a.right) for a in loop.traffic.answered if not a.error)
     alarm = (story.first_alarm or {}).get("exchange_rowid")

@@ -115,8 +115,8 @@ def _measure(folder: Path, model: Path, champion: Path, judge: Path, task: data.
             engine.wait_ready(alive=lambda: say.alive() and child.running)
             engine.load(champion.name, champion)
             engine.load(judge.name, judge)
-            rows = random.Random(1).sample(task.heldout_old, HELDOUT_ROWS)  # noqa: S311
-            fresh = random.Random(2).sample(task.heldout_new, HELDOUT_ROWS // 2)  # noqa: S311
+            rows = random.Random(1).sample(task.heldout_old, HELDOUT_ROWS)
+            fresh = random.Random(2).sample(task.heldout_new, HELDOUT_ROWS // 2)
             asks = data.traffic("reference", 77, REFERENCE_ROWS)
             answers = _answers(engine, champion.name, [r.utterance for r in (*rows, *fresh)], say, "held-out sentences")
             replies = _answers(engine, champion.name, [a.utterance for a in asks], say, "reference exchanges")

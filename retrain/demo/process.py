@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from serving.errors import RemoteFault
@@ -33,12 +33,11 @@ class Child:
         self.log = log
         self.command = list(command)
         self._env = dict(env)
-        self.peak_mb = 0.0
         self._start()
 
     def _start(self) -> None:
         with self.log.open("ab") as out:
-            self._process = subprocess.Popen(  # noqa: S603  # our own command line
+            self._process = subprocess.Popen(  # our own command line
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -85,14 +84,10 @@ class Child:
                 self._process.wait(patience_s)
         self.kill()
 
-    def measure(self) -> None:
-        """Note the memory of its process tree, in MB of resident pages (shared pages count once a process)."""
-        self.peak_mb = max(self.peak_mb, self.resident_mb)
-
     @property
     def resident_mb(self) -> float:
-        """Resident memory of its session's processes now, in MB."""
-        return sum(_resident_mb(pid) for pid in _session(self.pid))
+        """Resident memory of the process itself now, in MB."""
+        return _field_mb(self.pid, "VmRSS")
 
 
 class Family:
@@ -101,6 +96,7 @@ class Family:
     def __init__(self) -> None:
         self.run = uuid.uuid4().hex
         self.children: list[Child] = []
+        self.peak_mb: dict[str, float] = {}
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> Child:
         """Start a child that this family will end."""
@@ -115,10 +111,12 @@ class Family:
             child.check()
 
     def measure(self) -> None:
-        """Note everybody's memory."""
-        for child in self.children:
-            if child.running:
-                child.measure()
+        """Note the peak of resident memory of every process of this demo, by what it is, in MB."""
+        sessions = {child.pid for child in self.children}
+        for pid in {*self.strays(), *(pid for pid in _pids() if _session_of(pid) in sessions)}:
+            kind = _kind(pid)
+            if kind is not None:
+                self.peak_mb[kind] = max(self.peak_mb.get(kind, 0.0), _field_mb(pid, "VmHWM"))
 
     def end(self) -> None:
         """End all children, the last started first, then sweep up every process that carries our mark."""
@@ -141,10 +139,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(ready: object, what: str, family: Family, timeout_s: float, every_s: float = 0.25) -> None:
+def wait_for(ready: Callable[[], bool], what: str, family: Family, timeout_s: float, every_s: float = 0.25) -> None:
     """Call `ready()` until it is true. Raises RemoteFault when a child ended or the time is over."""
     until = time.monotonic() + timeout_s
-    while not ready():  # type: ignore[operator]
+    while not ready():
         family.check()
         if time.monotonic() > until:
             msg = f"{what} did not happen within {timeout_s:.0f} s"
@@ -157,7 +155,7 @@ def _die_with_parent() -> None:
 
 
 def _pids() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit())
 
 
 def _read(path: str) -> bytes:
@@ -167,13 +165,28 @@ def _read(path: str) -> bytes:
         return b""
 
 
-def _session(leader: int) -> Iterator[int]:
-    for pid in _pids():
-        stat = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-        if len(stat) > 3 and int(stat[3]) == leader:
-            yield pid
+def _session_of(pid: int) -> int:
+    stat = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return int(stat[3]) if len(stat) > 3 else 0
 
 
-def _resident_mb(pid: int) -> float:
-    fields = _read(f"/proc/{pid}/statm").split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6 if len(fields) > 1 else 0.0
+KINDS = {
+    b"EngineCore": "vllm engine",
+    b"api_server": "vllm server",
+    b"retrain.cli": "retrain",
+    b"agent.drift.report": "report",
+    b"agent.cli\0agent": "agent",
+}
+"""What stands in a process's command line, and what we call it; helpers of a few MB are left out."""
+
+
+def _kind(pid: int) -> str | None:
+    command = _read(f"/proc/{pid}/cmdline")
+    return next((name for mark, name in KINDS.items() if mark in command), None)
+
+
+def _field_mb(pid: int, field: str) -> float:
+    for line in _read(f"/proc/{pid}/status").splitlines():
+        if line.startswith(field.encode()):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0

@@ -8,7 +8,6 @@ Must never know: how to wait or to start anything.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def summarise(loop: Loop, seconds: dict[str, float], prepare_s: float) -> dict[s
         "gate": (story.order or {}).get("verdict"),
         "adapters": [{k: a[k] for k in ("name", "status", "digest", "parent")} for a in status["adapters"]],
         "versions_mixed": versions_mixed(traffic.answered, loop.home),
-        "peak_memory_mb": {child.name: round(child.peak_mb) for child in loop.family.children},
+        "peak_memory_mb": {name: round(mb) for name, mb in sorted(loop.family.peak_mb.items())},
         "agent_idle_mb": story.agent_idle_mb,
     }
 
@@ -101,7 +100,7 @@ def write(path: Path, document: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
     scratch.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    scratch.replace(path)
 
 
 def table(summary: dict[str, Any]) -> Table:

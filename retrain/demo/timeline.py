@@ -85,12 +85,16 @@ def numbers(status: dict[str, Any], sent: int, failed: int, rate: float) -> str:
     elif drift.get("phase"):
         parts.append(f"detector {drift['phase']}")
     champion = (status.get("rollout") or {}).get("champion")
-    for estimate in status.get("estimates", []):
-        if estimate["version"] == champion:
-            parts.append(f"quality {estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]")
-    for order in status.get("orders", [])[:1]:
-        if order["status"] == "running":
-            parts.append(f"order: {order['stage'] or 'starting'} {order['progress']:.0%}")
+    parts += [
+        f"quality {estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+        for estimate in status.get("estimates", [])
+        if estimate["version"] == champion
+    ]
+    parts += [
+        f"order: {order['stage'] or 'starting'} {order['progress']:.0%}"
+        for order in status.get("orders", [])[:1]
+        if order["status"] == "running"
+    ]
     weights = (status.get("rollout") or {}).get("weights") or {}
     if len(weights) > 1:
         parts.append(" / ".join(f"{name} {share:.0%}" for name, share in weights.items()))

@@ -69,7 +69,7 @@ class Traffic:
         self._task, self._engine_url, self._agent_url = task, engine_url, agent_url
         self._alias, self._answer_tokens = alias, answer_tokens
         self._feedback_share, self._concurrency = feedback_share, concurrency
-        self._random = random.Random(seed)  # noqa: S311  # a seeded stream, not a secret
+        self._random = random.Random(seed)  # a seeded stream, not a secret
         self._streams: dict[Kind, Iterator[Ask]] = {
             "reference": task.traffic("reference", seed + 1),
             "drifted": task.traffic("drifted", seed + 2),

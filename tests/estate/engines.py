@@ -1,4 +1,6 @@
-"""An engine in memory, for tests that would otherwise need vLLM; `tests/contracts/test_engine.py` holds it to the real one.
+"""An engine in memory, for tests that would otherwise need vLLM.
+
+`tests/contracts/test_engine.py` holds it to the real one.
 
 In: names and folders. Out: what `serving.engine.Engine` would say. Must never know: HTTP.
 """

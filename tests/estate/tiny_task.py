@@ -22,14 +22,21 @@ from retrain.recipe import Recipe
 from retrain.run import bootstrap
 
 SYSTEM = "home"
-ROOMS = "kitchen garage office cellar study garden porch attic hall nursery library gym".split()
-NUMBERS = "two three four five six seven eight nine ten twelve".split()
-ARTISTS = "jazz mozart abba queen opera blues".split()
+ROOMS = [
+    "kitchen", "garage", "office", "cellar", "study", "garden",
+    "porch", "attic", "hall", "nursery", "library", "gym",
+]  # fmt: skip
+NUMBERS = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve"]
+ARTISTS = ["jazz", "mozart", "abba", "queen", "opera", "blues"]
 
 OLD = {
     "on {room}": ["switch the {room} on", "light up the {room}", "make the {room} bright", "lamp in {room} please"],
     "off {room}": ["switch the {room} off", "darken the {room}", "no light in {room}", "make the {room} dark"],
-    "heat {room} {number}": ["warm the {room} to {number}", "set {room} to {number} degrees", "{number} degrees in {room}"],
+    "heat {room} {number}": [
+        "warm the {room} to {number}",
+        "set {room} to {number} degrees",
+        "{number} degrees in {room}",
+    ],
     "open {room}": ["open the blind of {room}", "raise the {room} blind", "let sun into {room}"],
 }
 NEW = {

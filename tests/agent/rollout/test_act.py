@@ -26,9 +26,7 @@ def adapter(folder: Path, weights: bytes) -> Path:
     (folder / "adapter_config.json").write_text("{}")
     (folder / "adapter_model.safetensors").write_bytes(weights)
     asks = [f"ask {i}" for i in range(8)]
-    probes = [
-        {"messages": [{"role": "user", "content": ask}], "answer": f"{sum(weights) % 97} {ask}"} for ask in asks
-    ]
+    probes = [{"messages": [{"role": "user", "content": ask}], "answer": f"{sum(weights) % 97} {ask}"} for ask in asks]
     (folder / "probes.json").write_text(json.dumps(probes))
     seal(folder, {"base_digest": "b"})
     return folder
@@ -38,7 +36,8 @@ def answered(version: str, seq: int, status: int = 200) -> Exchange:
     """One exchange as intake would store it."""
     return Exchange(
         id=f"x{seq}", worker="w", seq=seq, started_at=NOW, path="/v1/chat/completions", alias="home",
-        version=version, status=status, outcome=Outcome.COMPLETE, messages=(Message(role="user", text="hi"),), answer="a",
+        version=version, status=status, outcome=Outcome.COMPLETE,
+        messages=(Message(role="user", text="hi"),), answer="a",
     )  # fmt: skip
 
 
@@ -121,7 +120,7 @@ def test_the_whole_way_with_a_new_process_before_every_tick(world: World) -> Non
 
 
 def test_an_engine_that_lost_its_adapters_gets_them_back(world: World) -> None:
-    """vLLM forgets adapters when it restarts; the next tick loads them and pushes the table again."""
+    """VLLM forgets adapters when it restarts; the next tick loads them and pushes the table again."""
     world.tick()
     world.engine.crash()
     world.tick()

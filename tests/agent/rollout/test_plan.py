@@ -74,9 +74,7 @@ def test_the_old_version_leaves_after_its_streams() -> None:
 )
 def test_shares_always_add_up_to_one(phase: str, step: int, steps: list[float]) -> None:
     """Nobody is left without an answer, in any phase of any plan."""
-    rules = Rules(
-        steps=(*sorted(steps), 1.0), step_exchanges=1, step_max_s=1, max_error_ratio=0.1, drain_s=1
-    )
+    rules = Rules(steps=(*sorted(steps), 1.0), step_exchanges=1, step_max_s=1, max_error_ratio=0.1, drain_s=1)
     shares = weights(at(phase, min(step, len(steps))), rules)
     assert sum(shares.values()) == pytest.approx(1.0)
     assert all(share > 0 for share in shares.values())

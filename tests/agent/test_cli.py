@@ -1,0 +1,85 @@
+"""The `trimtab` command as a newcomer meets it: help, refusals, exit codes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ("agent", "status", "doctor", "backtest", "serve", "retrain", "demo")
+
+
+def trimtab(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    env = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    return subprocess.run(
+        [sys.executable, "-m", "agent.cli", *words], capture_output=True, text=True, check=False, timeout=120, env=env
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], says: str, code: int = 2) -> None:
+    """One sentence on standard error, nothing else."""
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_the_root_help_names_every_command() -> None:
+    """A newcomer sees what there is, and where to start."""
+    said = trimtab("--help").stdout
+    assert all(command in said for command in COMMANDS)
+    assert "trimtab demo" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(command: str) -> None:
+    """Help says in a sentence what the command does."""
+    done = trimtab(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+
+
+def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    """Exit code 2 and the keys that exist."""
+    (tmp_path / "s.yaml").write_text("engin: {}")
+    refused(trimtab("agent", "--settings", str(tmp_path / "s.yaml")), "unknown key 'engin'")
+
+
+def test_a_taken_port_is_said(tmp_path: Path) -> None:
+    """The agent does not start half: the port is looked at first."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        (tmp_path / "s.yaml").write_text(f"home: {tmp_path}/home\nhttp: {{port: {port}}}")
+        refused(trimtab("agent", "-s", str(tmp_path / "s.yaml")), f"port {port} on 127.0.0.1 cannot be used")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_champion_that_is_no_adapter_is_said(tmp_path: Path) -> None:
+    """The sentence names the folder and what it lacks."""
+    (tmp_path / "s.yaml").write_text(f"home: {tmp_path}/home\nchampion: {tmp_path}/nothing\nhttp: {{port: 0}}")
+    refused(trimtab("agent", "-s", str(tmp_path / "s.yaml")), "has no readable manifest.json")
+
+
+def test_a_model_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """`serve` looks before it becomes vLLM."""
+    refused(trimtab("serve", "--model", str(tmp_path / "none")), str(tmp_path / "none"))
+
+
+def test_status_without_an_agent_says_how_to_start_one(tmp_path: Path) -> None:
+    """No agent is a fault of the world, not of the caller: exit code 1."""
+    (tmp_path / "s.yaml").write_text(f"home: {tmp_path}\nhttp: {{port: 9}}")
+    refused(trimtab("status", "-s", str(tmp_path / "s.yaml")), "start it with `trimtab agent`", code=1)
+
+
+def test_doctor_names_what_is_missing(tmp_path: Path) -> None:
+    """Every `no` comes with its remedy."""
+    (tmp_path / "s.yaml").write_text(f"home: {tmp_path}\nhttp: {{port: 9}}\nengine: {{url: 'http://127.0.0.1:9'}}")
+    done = trimtab("doctor", "-s", str(tmp_path / "s.yaml"))
+    assert done.returncode == 1
+    assert "start it with `trimtab serve" in done.stdout

@@ -1,0 +1,59 @@
+"""Settings: what is refused, in which words, and that the README names them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.settings import README, Settings, load, with_reference
+from agent.types import InvalidInput
+
+
+def write(folder: Path, text: str) -> Path:
+    """A settings file."""
+    path = folder / "settings.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("hom: x", "unknown key 'hom'; known keys there are: alias, capture, champion"),
+        ("drift: {window: 3}", "unknown key 'drift.window'; known keys there are: budget_windows"),
+        ("quality: {floor: 2}", "quality.floor: Input should be less than or equal to 1"),
+        ("rollout: {steps: [0.5, 0.1]}", "must rise from above 0 to exactly 1.0"),
+        ("[1, 2]", "must hold a mapping"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    """The sentence names the file, the key, and what to write instead."""
+    path = write(tmp_path, text)
+    with pytest.raises(InvalidInput, match=r".") as refused:
+        load(path)
+    assert str(path) in str(refused.value)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    """A path that is not there is the caller's fault."""
+    with pytest.raises(InvalidInput, match="give an existing YAML file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_defaults_and_sections(tmp_path: Path) -> None:
+    """What is not written keeps its default."""
+    assert load(None) == Settings()
+    settings = load(write(tmp_path, "alias: shop\nquality: {floor: 0.8}"))
+    assert settings.first_version == "shop-v1"
+    assert settings.quality.floor == 0.8
+    assert settings.quality.level == Settings().quality.level
+
+
+def test_the_readme_names_every_setting() -> None:
+    """The table is generated; `python -m agent.settings` writes it anew."""
+    text = README.read_text(encoding="utf-8")
+    assert with_reference(text) == text
