@@ -19,6 +19,7 @@ from tests.estate.fixtures import tiny_adapters, tiny_model, vllm_tiny
 __all__ = ["tiny_adapters", "tiny_model", "vllm_tiny"]  # fixtures for everybody
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: a second thread waits more than it works
 HEARTBEAT_S = 20.0
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 

@@ -159,7 +159,8 @@ class LocalLauncher:
         if row.attempts >= self._max_attempts:
             self._fail(row.id, f"the job died {row.attempts} times; its last words: {last or 'none'}", now)
             return False
-        said = f"the job of {row.id} is gone (status {status}): started again, attempt {row.attempts + 1}"
+        how = "without a word" if status is None else f"with status {status}"
+        said = f"the job of {row.id} ended {how}: started again, attempt {row.attempts + 1}"
         self._store.record("job_restarted", said, now, order=row.id)
         work.mkdir(parents=True, exist_ok=True)
         order_file = Path(job.order_file) if job else _write_order(work, row)

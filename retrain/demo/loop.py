@@ -33,7 +33,7 @@ class Pace:
 
     reference: int = 240
     """Exchanges before the change point."""
-    fresh: int = 330
+    fresh: int = 450
     """Exchanges since the onset that an order waits for."""
     recovery: int = 240
     """Exchanges answered by the new version before the story ends."""
@@ -169,8 +169,7 @@ class Loop:
 
     def order(self) -> None:
         """f: curate, train, evaluate through vLLM, gate."""
-        decision = self.story.status["decision"] or {}
-        self.timeline.stage("retrain", "an order is open: " + "; ".join(decision.get("reasons", [])))
+        self.timeline.stage("retrain", "an order is open: " + self.story.status["orders"][0]["reason"])
         self.traffic.rate_per_s = self.pace.calm_per_s
         self.wait("the order's end", lambda s: s["orders"][0]["status"] in ("done", "failed"), self.pace.order_max_s)
         self.story.order = order = self.story.status["orders"][0]
@@ -305,6 +304,7 @@ class Loop:
                 "base_model_path": str(estate.model),
                 "replay": str(estate.replay),
                 "labeller": estate.labeller,
+                "max_fresh_rows": 600,
                 "holdout_rows": pace.holdout_rows,
                 "max_loss": pace.max_loss,
                 "recipe": estate.recipe,

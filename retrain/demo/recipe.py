@@ -17,5 +17,5 @@ CHAMPION = Recipe(r=16, alpha=32, lr=1e-3, steps=120, batch=8, warmup_ratio=0.1,
 JUDGE = Recipe(r=16, alpha=32, lr=1e-3, steps=150, batch=8, warmup_ratio=0.1, max_length=64, seed=1)
 """The reference model of the likelihood judge: all features, rows which no version is trained on."""
 
-CHALLENGER = Recipe(r=16, alpha=32, lr=5e-4, steps=130, batch=8, warmup_ratio=0.1, max_length=64, seed=2)
-"""A later version, from version 1: about 400 old rows replayed beside 300 labelled new ones."""
+CHALLENGER = Recipe(r=16, alpha=32, lr=1e-3, steps=120, batch=8, warmup_ratio=0.1, max_length=64, seed=2)
+"""A later version, from version 1: old rows replayed beside some 400 labelled rows of fresh traffic."""

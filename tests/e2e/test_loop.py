@@ -104,7 +104,7 @@ def test_the_loop_closes_though_everything_dies_once(estate: Estate, tmp_path: P
         loop.traffic.stop()
         document = summary.summarise(loop, loop.timeline.seconds, 0.0)
         assert summary.broken_promises(document) == []
-        assert loop.killed == ("agent", "agent", "retrain", "agent", "agent")
+        assert loop.killed == ("agent", "agent", "agent", "retrain", "agent")
         assert document["exchanges"]["sent"] == document["exchanges"]["captured"] == len(loop.traffic.answered)
         assert document["alarm_after_exchanges"] <= 100
         assert loop.story.status["orders"][0]["attempts"] == 2
