@@ -99,7 +99,8 @@ class Exchange:
     @property
     def profiled(self) -> bool:
         """True when the exchange is whole: cut, failed and abandoned ones are counted but never profiled."""
-        return self.status == 200 and self.outcome is Outcome.COMPLETE and not self.response_cut_bytes
+        cut = self.request_cut_bytes or self.response_cut_bytes
+        return self.status == 200 and self.outcome is Outcome.COMPLETE and not cut
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,15 @@ from serving.guard import TRAFFIC, ASGIApp, Message, Receive, Scope, Send, bears
 from serving.spool import Spool
 
 KEPT_HEADERS = {
-    name.encode(): name for name in ("content-type", "user-agent", "x-request-id", "traceparent", "x-trimtab-user")
+    name.encode(): name
+    for name in (
+        "content-type",
+        "user-agent",
+        "x-request-id",
+        "traceparent",
+        "x-trimtab-user",
+        "x-trimtab-conversation",
+    )
 }
 INTERNAL_HEADER = b"x-trimtab-internal"
 
