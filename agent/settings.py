@@ -29,6 +29,8 @@ class EngineSettings(_Section):
     """Where vLLM listens. The sidecar is the only one that uses its admin paths."""
     base_model: str = "base"
     """The name under which vLLM serves the bare model; evaluation compares against it."""
+    max_lora_rank: int = Field(default=16, ge=1)
+    """What vLLM was started with (`--max-lora-rank`): an adapter of a higher rank is refused before it is tried."""
     drain_s: float = Field(default=5.0, ge=0)
     """Seconds without traffic that an adapter must show before it is unloaded: lets streams end."""
 

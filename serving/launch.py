@@ -28,6 +28,7 @@ ENGINE_ENV = {
 CPU_ENV = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # on two cores, both for everybody serves best
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # without it, vLLM turns `uni` below into a second process
 }
 
 
@@ -68,7 +69,8 @@ def command(settings: ServeSettings, environ: Mapping[str, str]) -> tuple[list[s
         "--max-model-len", str(s.max_model_len), "--max-num-seqs", str(s.max_num_seqs),
     ]  # fmt: skip
     if s.cpu:
-        argv.append("--enforce-eager")
+        # the engine computes itself: a worker process of its own would leave the engine spinning on a core meanwhile
+        argv += ["--enforce-eager", "--distributed-executor-backend", "uni"]
     argv.extend(s.extra)
 
     home = str(Path(__file__).resolve().parent.parent)

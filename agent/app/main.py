@@ -58,7 +58,7 @@ class Agent:
         redactor = Redactor(settings.capture.patterns, settings.capture.user_key)
         self._redact = redactor.text
         self.intake = IntakeServer(settings.socket, self.store.add_exchanges, self.store.note_worker, redactor, now)
-        self.engine = Engine(settings.engine.url, token)
+        self.engine = Engine(settings.engine.url, token, max_lora_rank=settings.engine.max_lora_rank)
         self.judge = judge_of(settings, token)
         self.rollout = Rollout(settings, self.store, self.engine, self._push)
         self.reports = Reports(settings, self.store)

@@ -42,6 +42,7 @@ REFERENCE_ROWS = 800
 HELDOUT_ROWS = 150
 """Rows of unseen templates on which the champion and the judge are measured, old and new features each."""
 CHUNK = 500
+SERVE = ("--max-lora-rank", str(recipe.RANK))
 MODEL_LOCK = Path(__file__).resolve().parents[2] / "requirements-model.lock"
 
 
@@ -91,6 +92,7 @@ def prepare(cache: Path, console: Console) -> Estate:
         labeller=f"{Path(data.__file__)}:truth",
         recipe=recipe.CHALLENGER.to_json(),
         answer_tokens=recipe.ANSWER_TOKENS,
+        serve_arguments=SERVE,
         heldout_accuracy=facts["heldout_accuracy"],
     )
 
@@ -109,7 +111,7 @@ def _measure(folder: Path, model: Path, champion: Path, judge: Path, task: data.
     family, port, token = Family(), free_port(), secrets.token_hex(16)
     url = f"http://127.0.0.1:{port}"
     try:
-        command = [*TRIMTAB, "serve", "--model", str(model), "--port", str(port), "--socket", ""]
+        command = [*TRIMTAB, "serve", "--model", str(model), "--port", str(port), "--socket", "", *SERVE]
         child = family.start("vllm", command, {"TRIMTAB_TOKEN": token}, folder / "prepare-vllm.log")
         with Engine(url, token) as engine:
             engine.wait_ready(alive=lambda: say.alive() and child.running)

@@ -185,7 +185,7 @@ def build_estate(folder: Path) -> Estate:
         labeller=f"{Path(__file__).resolve()}:truth",
         recipe=RECIPE.to_json(),
         answer_tokens=6,
-        serve_arguments=("--max-model-len", "64"),
+        serve_arguments=("--max-model-len", "64", "--max-num-seqs", "8"),
     )
 
 

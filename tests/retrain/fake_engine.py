@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,10 @@ from types import TracebackType
 from typing import Any, Self
 
 TOKEN = "token"
+
+
+THINKING_S = 0.02
+"""An answer takes a while, as in life: latencies that are mostly noise would say nothing of a slowdown."""
 
 
 class FakeEngine:
@@ -75,6 +80,8 @@ class FakeEngine:
         """Answer one request."""
         lowered = {name.lower(): value for name, value in headers.items()}
         token = lowered.get("x-trimtab-token") or lowered.get("authorization", "").removeprefix("Bearer ")
+        if path.startswith("/v1/chat"):
+            time.sleep(THINKING_S)
         if self.faults and path.startswith("/v1/chat"):
             self.faults -= 1
             return 503, {"error": {"message": "busy"}}
