@@ -10,6 +10,7 @@ the labeller says (a weak label); else none, and the exchange is left out.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,6 +93,7 @@ def load_labeller(spec: str | None) -> Labeller | None:
     if not path.is_file() or module_spec is None or module_spec.loader is None:
         raise InvalidInput(f"labeller {spec}: there is no file {file}; write file.py:function")
     module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module.__name__] = module  # dataclasses and pickles look a class's module up by name
     try:
         module_spec.loader.exec_module(module)
         function = getattr(module, name)

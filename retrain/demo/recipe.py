@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from retrain.recipe import Recipe
 
-RANK = 8
-"""On a CPU, vLLM gathers an adapter's weights anew for every token: half the rank answers a fifth faster."""
+RANK = 16
+"""Rank 8 answers a fifth faster on a CPU (vLLM gathers an adapter's weights anew for every token), but version 1 was
+then right on 0.85 instead of 0.94 of the sentences of unseen templates."""
 
 ANSWER_TOKENS = 16
 """No right answer is longer, its end mark included; a longer one is cut and wrong anyway."""

@@ -224,3 +224,17 @@ def test_a_labeller_must_exist_and_give_text(tmp_path: Path) -> None:
         number("x")
     with pytest.raises(TrimtabError, match="KeyError"):
         fails("x")
+
+
+def test_a_labeller_may_be_any_module(tmp_path: Path) -> None:
+    """Dataclasses under postponed annotations need their module's name; a labeller's file may use them."""
+    path = tmp_path / "lab.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass\nclass Rule:\n    word: str\n"
+        "def label(text: str) -> str | None:\n    return Rule(word=text).word\n"
+    )
+    label = load_labeller(f"{path}:label")
+    assert label is not None
+    assert label("open") == "open"
