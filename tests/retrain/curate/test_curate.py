@@ -235,6 +235,6 @@ def test_a_labeller_may_be_any_module(tmp_path: Path) -> None:
         "@dataclass\nclass Rule:\n    word: str\n"
         "def label(text: str) -> str | None:\n    return Rule(word=text).word\n"
     )
-    label = load_labeller(f"{path}:label")
+    label = sources.load_labeller(f"{path}:label")
     assert label is not None
     assert label("open") == "open"
