@@ -57,12 +57,15 @@ class LocalLauncher:
         threads: int | None = None,
         nice: int = NICE,
     ) -> None:
-        """`command` gets the order file as its last word. `threads` bounds the job's CPU threads (None: all)."""
+        """`command` gets the order file as its last word. `threads` bounds the job's CPU threads.
+
+        None leaves one core to the engine: threads that wait for each other across a shared core take many times longer.
+        """
         self._store = store
         self._home = home
         self._command = tuple(command)
         self._max_attempts = max_attempts
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or max(1, len(os.sched_getaffinity(0)) - 1)
         self._nice = nice
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -176,7 +179,7 @@ class LocalLauncher:
     def _prefix(self) -> list[str]:
         """A polite job: it yields the processor to traffic and does not spin while it waits."""
         threads = [f"OMP_NUM_THREADS={self._threads}", f"MKL_NUM_THREADS={self._threads}"]
-        return ["env", *threads, "OMP_WAIT_POLICY=PASSIVE", "PYTHONUNBUFFERED=1", "nice", "-n", str(self._nice)]
+        return ["env", *threads, "PYTHONUNBUFFERED=1", "nice", "-n", str(self._nice)]
 
 
 def _elsewhere(row: OrderRow, job: _Job | None, now: datetime) -> bool:
