@@ -249,5 +249,5 @@ def _recorded(path: Path, names: Mapping[str, str]) -> dict[Key, dict[str, Any]]
     if len(whole) < len(text):
         with path.open("r+b") as stream:
             stream.truncate(len(whole))
-    lines = [json.loads(line) for line in whole.decode("utf-8").splitlines() if line.strip()]
+    lines = [json.loads(line) for line in whole.split(b"\n") if line.strip()]
     return {(x["slice"], x["number"], x["role"]): x for x in lines if names.get(x["role"]) == x["model"]}

@@ -82,6 +82,9 @@ class Agent:
         """Start everything, wait for `stop`, end everything in reverse."""
         self._loop = asyncio.get_running_loop()
         await self.intake.start()
+        address = f"http://{self.settings.http.host}:{self.settings.http.port}"
+        write_address(self.settings.home / "agent.json", address)
+        log.info("agent for %r: status page %s, socket %s", self.settings.alias, address, self.settings.socket)
         web = self._web()
         serving = asyncio.create_task(web.serve())
         try:
@@ -166,9 +169,6 @@ def run(settings: Settings, *, token: str) -> None:
     port = usable_port(settings.http.host, settings.http.port)
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
     agent = Agent(settings, token)
-    address = f"http://{settings.http.host}:{settings.http.port}"
-    write_address(settings.home / "agent.json", address)
-    log.info("agent for %r: status page %s, socket %s", settings.alias, address, settings.socket)
     asyncio.run(_until_signal(agent))
     log.info("agent stopped")
 

@@ -48,9 +48,9 @@ class Steer:
         if decision.action is Action.RETRAIN:
             self._open_order(decision, rollout, onset, now)
         else:
-            self._store.put_decision(decision)
-            if decision.action is Action.ROLL_BACK:
+            if decision.action is Action.ROLL_BACK:  # first: what raises is tried again at the next tick
                 self._roll_back("; ".join(decision.reasons), now)
+            self._store.put_decision(decision)
         return decision.reasons[0]
 
     # -- what is seen -----------------------------------------------------------------------------
@@ -100,20 +100,26 @@ class Steer:
     def _former(self, rollout: RolloutRow, now: datetime) -> Estimate | None:
         """The estimate of the version before, while the promotion is younger than the cooldown."""
         champion = next((v for v in self._store.adapters(rollout.alias) if v.name == rollout.champion), None)
-        if champion is None or champion.parent is None or rollout.step_since_at is None:
+        if champion is None or champion.parent is None or rollout.promoted_at is None:
             return None
-        young = (now - rollout.step_since_at).total_seconds() < self._settings.policy.cooldown_s
+        young = (now - rollout.promoted_at).total_seconds() < self._settings.policy.cooldown_s
         return self._store.last_estimate(champion.parent) if young else None
 
     def _answered_since(self, version: str, after: int) -> int:
-        query = select(func.count(col(ExchangeRow.rowid))).where(
-            ExchangeRow.version == version,
-            ExchangeRow.alias == self._settings.alias,
-            ExchangeRow.status == 200,
-            col(ExchangeRow.rowid) > after,
+        """Exchanges to learn from, counted no further than the policy asks about."""
+        enough = (
+            select(ExchangeRow.rowid)
+            .where(
+                ExchangeRow.version == version,
+                ExchangeRow.alias == self._settings.alias,
+                ExchangeRow.status == 200,
+                col(ExchangeRow.rowid) > after,
+            )
+            .limit(2 * self._settings.policy.fresh_exchanges)
+            .subquery()
         )
         with self._store.transaction() as session:
-            return session.exec(query).one()
+            return int(session.exec(select(func.count()).select_from(enough)).one())
 
     # -- what is done -----------------------------------------------------------------------------
 

@@ -51,11 +51,17 @@ class Watch:
         """Goes on where the store says that the loop has been."""
         self._settings = settings
         self._store = store
-        self.cursor, state = store.load_state(STATE)
+        self._stale = False
+        self._recall()
+
+    def _recall(self) -> None:
+        """Everything as of the last commit."""
+        self.cursor, state = self._store.load_state(STATE)
         self._state = _State(**json.loads(state)) if state else _State()
         self._detector = Detector.restore(base64.b64decode(self._state.detector)) if self._state.detector else None
         self._windows: dict[str, list[Features]] = {}
         self._recall_windows()
+        self._stale = False
 
     @property
     def phase(self) -> str:
@@ -65,7 +71,18 @@ class Watch:
         return f"learning {len(self._state.learning)}/{self._settings.drift.reference_rows}"
 
     def tick(self, now: datetime) -> int:
-        """Look at the next batch; returns how many exchanges it held."""
+        """Look at the next batch; returns how many exchanges it held.
+
+        When it raises, memory may have run ahead of the cursor: the next tick begins from the last commit.
+        """
+        if self._stale:
+            self._recall()
+        self._stale = True
+        seen = self._look(now)
+        self._stale = False
+        return seen
+
+    def _look(self, now: datetime) -> int:
         row = self._store.rollout(self._settings.alias)
         if row is None:
             return 0

@@ -59,7 +59,7 @@ class LocalLauncher:
     ) -> None:
         """`command` gets the order file as its last word. `threads` bounds the job's CPU threads.
 
-        None leaves one core to the engine: threads that wait for each other across a shared core take many times longer.
+        None leaves one core to the engine: threads that wait for each other on a shared core take far longer.
         """
         self._store = store
         self._home = home

@@ -10,6 +10,7 @@ A crash between any two lines is safe: every tick starts from the store and the 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,9 +23,10 @@ from agent.rollout import plan
 from agent.settings import Settings
 from agent.store import Store
 from agent.store.artifacts import PROBES, manifest, verify
-from agent.store.tables import ExchangeRow, RolloutRow
+from agent.store.tables import EventRow, ExchangeRow, RolloutRow
 from agent.types import AdapterVersion, InvalidInput, TrimtabError, Unservable
 
+NO_CHANGE: Mapping[str, str] = {}
 MISMATCHES_ALLOWED = 1
 """Probes that may differ: greedy decoding in bf16 may break a near tie differently in another batch."""
 
@@ -65,6 +67,8 @@ class Rollout:
         self._push = push
         self._pushed: Mapping[str, float] | None = None
         self._refused = ""
+        self._judge_refused = ""
+        self._lock = threading.Lock()
         self._rules = plan.Rules(
             steps=settings.rollout.steps,
             step_exchanges=settings.rollout.step_exchanges,
@@ -80,6 +84,10 @@ class Rollout:
 
     def tick(self, now: datetime) -> str:
         """Bring the world one step closer to what is wanted; says in words what it did or waits for."""
+        with self._lock:
+            return self._tick(now)
+
+    def _tick(self, now: datetime) -> str:
         row = self._store.rollout(self._settings.alias)
         if row is None:
             return "no version has been set for this alias yet"
@@ -92,6 +100,7 @@ class Rollout:
         except Unservable as fault:
             return self._refuse(row, stand, str(fault), now)
         self._set_weights(plan.weights(stand, self._rules))
+        self._hold_judge(now)
         step = plan.next_step(stand, self._waiting(stand), self._traffic(row, stand, now), self._rules)
         try:
             return self._perform(step, row, stand, now)
@@ -100,6 +109,10 @@ class Rollout:
 
     def roll_back(self, reason: str, now: datetime) -> str:
         """Send everyone back to the version before, which is loaded first. Says so, or why it cannot."""
+        with self._lock:
+            return self._roll_back(reason, now)
+
+    def _roll_back(self, reason: str, now: datetime) -> str:
         row = self._store.rollout(self._settings.alias)
         if row is None:
             return "no version has been set for this alias yet"
@@ -111,10 +124,9 @@ class Rollout:
             return f"{row.champion} has no version before it to go back to"
         back = plan.Stand(champion=parent, challenger=row.champion, phase="drain", step=0)
         self._hold_loaded(back, now)
-        self._store.set_adapter_status(row.champion, "rejected")
-        self._store.set_adapter_status(parent, "live")
+        statuses = {row.champion: "rejected", parent: "live"}
         said = f"rolled back to {parent}: {reason}"
-        self._move(row, now, said, champion=parent, challenger=row.champion, phase="drain", step=0)
+        self._move(row, now, said, statuses, champion=parent, challenger=row.champion, phase="drain", step=0)
         return said
 
     # -- what is there ----------------------------------------------------------------------------
@@ -122,7 +134,6 @@ class Rollout:
     def _hold_loaded(self, stand: plan.Stand, now: datetime) -> None:
         loaded = self._engine.models()
         paths = {version.name: version for version in self._store.adapters(self._settings.alias)}
-        self._hold_judge(loaded, now)
         for name in plan.wanted(stand):
             version = paths.get(name)
             if version is None:
@@ -132,23 +143,35 @@ class Rollout:
                 continue
             if name in loaded:
                 self._engine.unload(name)
-            digest = verify(Path(version.path))
-            if digest != version.digest:
-                found = f"digest {digest[:12]} instead of {version.digest[:12]}"
-                msg = f"{name} at {version.path} is not what was evaluated: {found}"
-                raise Unservable(msg)
+            self._check(version)
             self._engine.load(name, version.path)
-            self._store.record("loaded", f"the engine holds {name}", now, version=name, digest=digest)
+            self._store.record("loaded", f"the engine holds {name}", now, version=name, digest=version.digest)
         for name in self._leftovers(stand, loaded):
             self._engine.unload(name)
             self._store.record("unloaded", f"the engine let {name} go", now, version=name)
 
-    def _hold_judge(self, loaded: Mapping[str, str], now: datetime) -> None:
+    def _check(self, version: AdapterVersion) -> None:
+        """Raise Unservable unless the folder holds exactly what was evaluated."""
+        digest = verify(Path(version.path))
+        if digest != version.digest:
+            found = f"digest {digest[:12]} instead of {version.digest[:12]}"
+            msg = f"{version.name} at {version.path} is not what was evaluated: {found}"
+            raise Unservable(msg)
+
+    def _hold_judge(self, now: datetime) -> None:
+        """Keep the judge loaded; a judge that cannot be had is said once and stops nobody else."""
         judge, path = self._settings.quality.judge_model, self._settings.quality.judge_path
-        if judge and path and judge not in loaded:
+        if not judge or not path or judge in self._engine.models():
+            return
+        try:
             verify(path)
             self._engine.load(judge, path)
-            self._store.record("loaded", f"the engine holds the judge {judge}", now, version=judge)
+        except TrimtabError as fault:
+            if str(fault) != self._judge_refused:
+                self._store.record("unservable", f"the judge cannot be loaded: {fault}", now)
+            self._judge_refused = str(fault)
+            return
+        self._store.record("loaded", f"the engine holds the judge {judge}", now, version=judge)
 
     def _leftovers(self, stand: plan.Stand, loaded: Mapping[str, str]) -> list[str]:
         over = [v.name for v in self._store.adapters(self._settings.alias) if v.status in ("rejected", "retired")]
@@ -188,12 +211,11 @@ class Rollout:
                 self._move(row, now, said, step=index)
             case plan.Promote(champion=name):
                 said = f"{name} answers everyone; {stand.champion} finishes its streams"
-                self._store.set_adapter_status(name, "live")
-                self._move(row, now, said, champion=name, challenger=stand.champion, phase="drain", step=0)
+                moved = {"champion": name, "challenger": stand.champion, "phase": "drain", "step": 0}
+                self._move(row, now, said, {name: "live"}, **moved, promoted_at=now)
             case plan.Unload(version=name):
-                self._retire(name)
                 said = f"{name} is unloaded; {stand.champion} is the champion"
-                self._move(row, now, said, challenger=None, phase="steady", step=0)
+                self._move(row, now, said, self._retired(name), challenger=None, phase="steady", step=0)
             case plan.Abort(challenger=name, reason=reason):
                 said = self._abort(row, name, reason, now)
             case plan.Wait(reason=reason):
@@ -202,6 +224,7 @@ class Rollout:
 
     def _prove(self, row: RolloutRow, name: str, now: datetime) -> str:
         version = next(v for v in self._store.adapters(self._settings.alias) if v.name == name)
+        self._check(version)
         probes = read_probes(version)[: self._settings.rollout.probes]
         answers = self._engine.probe(name, [messages for messages, _ in probes])
         wrong = [was for (_, was), answer in zip(probes, answers, strict=True) if was != answer]
@@ -218,13 +241,13 @@ class Rollout:
         self._move(row, now, said, phase="shift", step=0)
         return said
 
-    def _retire(self, name: str) -> None:
-        if any(v.name == name and v.status == "live" for v in self._store.adapters(self._settings.alias)):
-            self._store.set_adapter_status(name, "retired")
+    def _retired(self, name: str) -> dict[str, str]:
+        live = any(v.name == name and v.status == "live" for v in self._store.adapters(self._settings.alias))
+        return {name: "retired"} if live else {}
 
     def _abort(self, row: RolloutRow, name: str, reason: str, now: datetime) -> str:
-        self._store.set_adapter_status(name, "rejected")
-        self._move(row, now, f"rolled back: {reason}", challenger=None, phase="steady", step=0)
+        said = f"rolled back: {reason}"
+        self._move(row, now, said, {name: "rejected"}, challenger=None, phase="steady", step=0)
         return f"rolled back: {reason}"
 
     def _refuse(self, row: RolloutRow, stand: plan.Stand, reason: str, now: datetime) -> str:
@@ -235,16 +258,18 @@ class Rollout:
         self._refused = reason
         return reason
 
-    def _move(self, row: RolloutRow, now: datetime, said: str, **changes: object) -> None:
-        """Persist the new stand, tell the record, and let the taps know at once."""
+    def _move(
+        self, row: RolloutRow, now: datetime, said: str, statuses: Mapping[str, str] = NO_CHANGE, **changes: object
+    ) -> None:
+        """Persist stand, adapter statuses and record in one commit, then let the taps know at once."""
         for name, value in changes.items():
             setattr(row, name, value)
         row.step_since_rowid = self._store.last_rowid()
         row.step_since_at = row.updated_at = now
         row.note = said
-        self._store.put_rollout(row)
         shares = plan.weights(_stand(row), self._rules)
-        self._store.record("rollout", said, now, phase=row.phase, step=row.step, weights=dict(shares))
+        data = {"phase": row.phase, "step": row.step, "weights": dict(shares)}
+        self._store.put_rollout(row, statuses, EventRow(kind="rollout", text=said, at=now, data=data))
         self._set_weights(shares)
 
     def _set_weights(self, shares: Mapping[str, float]) -> None:

@@ -7,7 +7,7 @@ Must never know: what a row means for a decision.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -71,9 +71,7 @@ class Store:
         rows = [convert.exchange_values(item) for item in exchanges]
         statement = upsert(ExchangeRow).on_conflict_do_nothing(index_elements=["worker", "seq"])
         with self.transaction() as session:
-            before = session.exec(select(func.count(col(ExchangeRow.rowid)))).one()
-            session.execute(statement, rows)
-            return session.exec(select(func.count(col(ExchangeRow.rowid)))).one() - before
+            return _changed(session, lambda: session.execute(statement, rows))
 
     def exchanges_after(self, cursor: int, limit: int) -> list[tuple[int, Exchange]]:
         """The next exchanges in durable order as (rowid, exchange)."""
@@ -152,9 +150,7 @@ class Store:
         rows = [{name: getattr(g, name) for name in g.__dataclass_fields__} for g in grades]
         statement = upsert(GradeRow).on_conflict_do_nothing(index_elements=["exchange_id", "source"])
         with self.transaction() as session:
-            before = session.exec(select(func.count(col(GradeRow.rowid)))).one()
-            session.execute(statement, rows)
-            return session.exec(select(func.count(col(GradeRow.rowid)))).one() - before
+            return _changed(session, lambda: session.execute(statement, rows))
 
     def graded(self, after: int, version: str | None = None) -> list[tuple[int, Exchange, list[Grade]]]:
         """Exchanges with rowid > after that somebody graded, oldest first: (rowid, exchange, its grades)."""
@@ -244,23 +240,23 @@ class Store:
         with self.transaction() as session:
             return [convert.adapter(row) for row in session.exec(query)]
 
-    def set_adapter_status(self, name: str, status: str) -> None:
-        """Move an adapter to another place in life (accepted, rejected, live, retired)."""
-        with self.transaction() as session:
-            row = session.get(AdapterRow, name)
-            if row is not None:
-                row.status = status
-                session.add(row)
-
     def rollout(self, alias: str) -> RolloutRow | None:
         """Where the move of an alias stands; None before its first version is set."""
         with self.transaction() as session:
             return session.get(RolloutRow, alias)
 
-    def put_rollout(self, row: RolloutRow) -> None:
-        """Persist a step of a rollout before it is performed."""
+    def put_rollout(
+        self, row: RolloutRow, statuses: Mapping[str, str] | None = None, event: EventRow | None = None
+    ) -> None:
+        """Persist a step of a rollout, what it makes of adapters, and its line of the record, in one commit."""
         with self.transaction() as session:
             session.merge(row)
+            for name, status in (statuses or {}).items():
+                adapter = session.get(AdapterRow, name)
+                if adapter is not None:
+                    adapter.status = status
+            if event is not None:
+                session.add(event)
 
     # -- the record -------------------------------------------------------------------------------
 
@@ -287,6 +283,14 @@ class Store:
                     seen=dict(decision.seen),
                 )
             )
+
+
+def _changed(session: Session, act: Callable[[], object]) -> int:
+    """Rows that a statement changed, told by the connection rather than counted in the table."""
+    ask = "select total_changes()"
+    before = session.connection().exec_driver_sql(ask).scalar_one()
+    act()
+    return int(session.connection().exec_driver_sql(ask).scalar_one() - before)
 
 
 def _open(url: str) -> Engine:

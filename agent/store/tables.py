@@ -240,6 +240,7 @@ class RolloutRow(SQLModel, table=True):
     step: int = 0
     step_since_rowid: int = 0
     step_since_at: datetime | None = Field(default=None, sa_column=_utc(nullable=True))
+    promoted_at: datetime | None = Field(default=None, sa_column=_utc(nullable=True))
     note: str = ""
     updated_at: datetime = Field(sa_column=_utc())
 

@@ -129,7 +129,7 @@ def read_rows(path: Path, *, prefix: str = "") -> list[Row]:
 def read_marked(path: Path, *, prefix: str = "") -> list[tuple[Row, str | None]]:
     """Rows with the value of their "split" key, which only replay files have."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"rows file {path} cannot be read: give a UTF-8 file of JSON lines") from error
     found: list[tuple[Row, str | None]] = []

@@ -202,3 +202,25 @@ def test_no_champion_is_said_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="set `champion`"):
         adopt(Settings(home=tmp_path), store, NOW)
     store.close()
+
+
+def test_a_judge_that_cannot_be_had_stops_nobody(world: World, tmp_path: Path) -> None:
+    """The judge is optional: its fault is said once, and the champion is loaded and answers."""
+    quality = world.settings.quality.model_copy(update={"judge_model": "judge", "judge_path": tmp_path / "nothing"})
+    world.settings = world.settings.model_copy(update={"quality": quality})
+    world.begin()
+    world.tick()
+    world.tick()
+    assert world.table == {"home-v1": 1.0}
+    assert [e.text for e in world.store.events() if e.kind == "unservable"][1:] == []
+
+
+def test_files_changed_after_the_evaluation_loaded_them_are_found(world: World) -> None:
+    """The retraining job leaves the challenger loaded; its digest is checked again before it gets traffic."""
+    folder = world.accept()
+    world.engine.loaded["home-v2"] = str(folder)
+    world.tick()
+    (folder / "adapter_config.json").write_text("{ }")
+    assert "is not what was published" in world.tick()
+    assert world.status("home-v2") == "rejected"
+    assert world.table == {"home-v1": 1.0}

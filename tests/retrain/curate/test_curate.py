@@ -238,3 +238,11 @@ def test_a_labeller_may_be_any_module(tmp_path: Path) -> None:
     label = sources.load_labeller(f"{path}:label")
     assert label is not None
     assert label("open") == "open"
+
+
+def test_a_line_separator_in_a_text_is_a_character_like_others(tmp_path: Path) -> None:
+    """U+2028 and U+0085 end lines for Python's splitlines, not for JSON lines."""
+    path = tmp_path / "rows.jsonl"
+    row = {"prompt": "one\u2028two\u0085three", "answer": "x"}
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [r.prompt for r in read_rows(path)] == ["one\u2028two\u0085three"]
