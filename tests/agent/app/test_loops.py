@@ -1,0 +1,183 @@
+"""The loops where rooms meet: exactly once, whatever fails in between."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlmodel import Session, select
+
+from agent.app.steer import Steer
+from agent.app.watch import Watch
+from agent.quality.room import estimate_once
+from agent.settings import Settings
+from agent.store import Store
+from agent.store.tables import AlarmRow, DecisionRow, OrderRow, ProfileRow, ReadingRow, RolloutRow
+from agent.types import AdapterVersion, Exchange, Grade, Message, Outcome
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+VERBS, ROOMS = ("open", "close", "light", "heat"), ("kitchen", "hall", "attic", "porch", "study")
+
+
+def exchange(seq: int, prompt: str | None = None) -> Exchange:
+    """One whole exchange of home-v1."""
+    text = prompt or f"{VERBS[seq * 7 % 4]} the {ROOMS[seq * 3 % 5]} please"
+    return Exchange(
+        id=f"x{seq}", worker="w", seq=seq, started_at=NOW + timedelta(seconds=seq), path="/v1/chat/completions",
+        alias="home", version="home-v1", status=200, outcome=Outcome.COMPLETE,
+        messages=(Message(role="user", text=text),), answer=text.split()[0],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store whose alias is answered by home-v1."""
+    made = Store.at(tmp_path)
+    made.put_adapter(
+        AdapterVersion(
+            name="home-v1", alias="home", path=str(tmp_path), digest="d", base_digest="b", parent=None,
+            status="live", created_at=NOW,
+        )
+    )  # fmt: skip
+    made.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=NOW))
+    yield made
+    made.close()
+
+
+def settings(home: Path) -> Settings:
+    """Settings with a reference like the traffic, and small windows."""
+    lines = [json.dumps({"prompt": exchange(n).prompt, "answer": exchange(n).answer}) for n in range(200)]
+    (home / "reference.jsonl").write_text("\n".join(lines))
+    return Settings.model_validate(
+        {
+            "home": home,
+            "reference": home / "reference.jsonl",
+            "drift": {"window_rows": 20},
+            "policy": {"fresh_exchanges": 50},
+            "retrain": {"base_model_path": home},
+        }
+    )
+
+
+def produced(store: Store) -> tuple[int, int, float]:
+    """(profiles, distances, last evidence) in the store."""
+    with store.transaction() as session:
+        profiles = len(session.exec(select(ProfileRow)).all())
+        readings = session.exec(select(ReadingRow)).all()
+    evidence = [r.value for r in readings if r.measure == "log10_evidence"]
+    return profiles, sum(r.feature != "detector" for r in readings), evidence[-1]
+
+
+def test_a_batch_whose_commit_fails_is_looked_at_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory never runs ahead of the cursor: after a fault the loop begins from its last commit."""
+    store.add_exchanges([exchange(n) for n in range(1, 31)])
+    watch = Watch(settings(tmp_path), store)
+    save = Store.save_state
+
+    def full(session: Session, key: str, cursor: int, state: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    for _ in range(3):
+        monkeypatch.setattr(Store, "save_state", staticmethod(full))
+        with pytest.raises(OSError, match="No space"):
+            watch.tick(NOW)
+    monkeypatch.setattr(Store, "save_state", staticmethod(save))
+    assert watch.tick(NOW) == 30
+    once = produced(store)
+    other = Store.at(tmp_path / "other")
+    other.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=NOW))
+    other.add_exchanges([exchange(n) for n in range(1, 31)])
+    Watch(settings(tmp_path), other).tick(NOW)
+    assert produced(other) == once
+    other.close()
+
+
+def test_a_restart_between_batches_changes_nothing(store: Store, tmp_path: Path) -> None:
+    """A new process at every batch sees the same windows and the same evidence as one that lived on."""
+    other = Store.at(tmp_path / "other")
+    other.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=NOW))
+    steady = Watch(settings(tmp_path), other)
+    for start in range(1, 90, 13):
+        batch = [exchange(n, "play some jazz" if n > 60 else None) for n in range(start, start + 13)]
+        store.add_exchanges(batch)
+        other.add_exchanges(batch)
+        Watch(settings(tmp_path), store).tick(NOW)
+        steady.tick(NOW)
+    assert produced(store) == produced(other)
+    other.close()
+
+
+def breach(store: Store) -> None:
+    """Drift since exchange 10, and answers that people call wrong."""
+    store.add_exchanges([exchange(n) for n in range(1, 101)])
+    store.add_grades(
+        [
+            Grade(exchange_id=f"x{n}", source="p", score=float(n % 5 == 0), truth=True, at=NOW, correction="y")
+            for n in range(20, 60)
+        ]
+    )
+    with store.transaction() as session:
+        session.add(
+            AlarmRow(
+                alias="home", version="home-v1", exchange_rowid=30, at=NOW, onset_at=NOW, row=29, onset_row=10,
+                kind="input", evidence=5.0, threshold=4.7, features=[], examples=[], reason="new words",
+            )
+        )  # fmt: skip
+
+
+def test_one_breach_opens_one_order(store: Store, tmp_path: Path) -> None:
+    """However often the policy looks, by whichever process, there is one order, with its reasons and its data."""
+    breach(store)
+    for tick in range(4):
+        Steer(settings(tmp_path), store, lambda _reason, _now: "").tick(NOW + timedelta(seconds=tick))
+    with store.transaction() as session:
+        orders = session.exec(select(OrderRow)).all()
+        decisions = session.exec(select(DecisionRow)).all()
+    assert [o.status for o in orders] == ["open"]
+    assert orders[0].document["challenger"] == "home-v2"
+    assert orders[0].document["data"]["since_rowid"] == 10
+    assert "below the floor" in orders[0].reason
+    assert [d.action for d in decisions] == ["retrain", "watch"]
+
+
+def test_a_rollback_that_failed_is_tried_again(store: Store, tmp_path: Path) -> None:
+    """The decision is written when it has been performed, so an engine that was away is asked again."""
+    breach(store)
+    store.put_adapter(
+        AdapterVersion(
+            name="home-v0", alias="home", path=str(tmp_path), digest="d", base_digest="b", parent=None,
+            status="retired", created_at=NOW - timedelta(days=1),
+        )
+    )  # fmt: skip
+    store.put_adapter(
+        AdapterVersion(
+            name="home-v1", alias="home", path=str(tmp_path), digest="d", base_digest="b", parent="home-v0",
+            status="live", created_at=NOW,
+        )
+    )  # fmt: skip
+    store.put_rollout(RolloutRow(alias="home", champion="home-v1", promoted_at=NOW, updated_at=NOW))
+    good = [exchange(n) for n in range(200, 260)]
+    store.add_exchanges([dataclasses.replace(e, version="home-v0") for e in good])
+    store.add_grades([Grade(exchange_id=e.id, source="p", score=1.0, truth=True, at=NOW) for e in good])
+    estimate_once(store, "home-v0", settings(tmp_path), NOW)
+    asked: list[str] = []
+
+    def away(reason: str, _now: datetime) -> str:
+        asked.append(reason)
+        if len(asked) == 1:
+            raise OSError("the engine is away")
+        return "done"
+
+    steer = Steer(settings(tmp_path), store, away)
+    with pytest.raises(OSError, match="away"):
+        steer.tick(NOW)
+    steer.tick(NOW)
+    steer.tick(NOW)
+    assert len(asked) == 2
+    assert "worse than the one it replaces" in asked[1]
