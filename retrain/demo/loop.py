@@ -31,11 +31,11 @@ ALIAS = "home"
 class Pace:
     """How much traffic each part of the story gets, and how long it may take."""
 
-    reference: int = 240
+    reference: int = 200
     """Exchanges before the change point."""
-    fresh: int = 420
+    fresh: int = 360
     """Exchanges since the onset that an order waits for."""
-    recovery: int = 240
+    recovery: int = 220
     """Exchanges answered by the new version before the story ends."""
     concurrency: int = 8
     busy_per_s: float = 30.0
@@ -49,10 +49,10 @@ class Pace:
     stage_max_s: float = 300.0
     reference_rows: int = 150
     """Exchanges from which the detector learns a new version's reference."""
-    step_exchanges: int = 15
-    holdout_rows: int = 150
+    step_exchanges: int = 12
+    holdout_rows: int = 100
     max_loss: float = 0.12
-    """What the gate lets pass on the old slice; 150 rows cannot prove less with confidence."""
+    """What the gate lets pass on the old slice; so few rows cannot prove less with confidence."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of the agent that differ, section by section."""
 
@@ -295,6 +295,7 @@ class Loop:
                 "judge_midpoint": estate.judge_midpoint,
                 "judge_slope": estate.judge_slope,
                 "calls_per_minute": 240,
+                "sample_share": 0.35,
                 "floor": pace.floor,
             },
             "policy": {"fresh_exchanges": pace.fresh},
@@ -307,7 +308,7 @@ class Loop:
                 "max_loss": pace.max_loss,
                 "recipe": estate.recipe,
             },
-            "rollout": {"step_exchanges": pace.step_exchanges},
+            "rollout": {"steps": [0.2, 0.5, 1.0], "step_exchanges": pace.step_exchanges},
         }
         for section, values in pace.settings.items():
             tree[section] = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
