@@ -28,6 +28,7 @@ ENGINE_ENV = {
 CPU_ENV = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # on two cores, both for everybody serves best
+    "GOMP_SPINCOUNT": "20000",  # threads that wait sleep soon: beside a busy neighbour, spinning costs tenfold
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # without it, vLLM turns `uni` below into a second process
 }
 

@@ -308,7 +308,7 @@ class Loop:
                 "max_loss": pace.max_loss,
                 "recipe": estate.recipe,
             },
-            "rollout": {"steps": [0.2, 0.5, 1.0], "step_exchanges": pace.step_exchanges},
+            "rollout": {"steps": [0.2, 0.5, 1.0], "step_exchanges": pace.step_exchanges, "step_max_s": 30},
         }
         for section, values in pace.settings.items():
             tree[section] = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
