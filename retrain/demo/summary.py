@@ -69,8 +69,8 @@ def versions_mixed(answered: Sequence[Answered], home: Path) -> int:
     return sum(1 for a in good if not (a.version == a.header == stored.get(a.id)))
 
 
-def broken_promises(summary: dict[str, Any]) -> list[str]:
-    """In words, whatever keeps the loop from having closed. Empty: it did."""
+def broken_promises(summary: dict[str, Any], points: float = RECOVERY_POINTS) -> list[str]:
+    """In words, whatever keeps the loop from having closed. Empty: it did. `points`: see RECOVERY_POINTS."""
     said = []
     reference, drifted, recovered = (summary[f"quality_{k}"] for k in ("reference", "drifted", "recovered"))
     if summary["failed_requests"]:
@@ -89,7 +89,7 @@ def broken_promises(summary: dict[str, Any]) -> list[str]:
         said.append("quality was not measured everywhere")
     elif not drifted["high"] < reference["value"]:
         said.append("measured quality did not fall with the drift")
-    if recovered["exact_accuracy"] < reference["exact_accuracy"] - RECOVERY_POINTS:
+    if recovered["exact_accuracy"] < reference["exact_accuracy"] - points:
         fell = reference["exact_accuracy"] - recovered["exact_accuracy"]
         said.append(f"exact accuracy stayed {fell:.2f} below the reference")
     return said

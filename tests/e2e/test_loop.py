@@ -41,6 +41,9 @@ PACE = Pace(
     calm_per_s=3.0,
 )
 
+TINY_POINTS = 0.15
+"""What the new version may lack: with 150 answers of a tiny model, chance alone makes some points."""
+
 
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Estate:
@@ -103,7 +106,7 @@ def test_the_loop_closes_though_everything_dies_once(estate: Estate, tmp_path: P
         loop.run()
         loop.traffic.stop()
         document = summary.summarise(loop, loop.timeline.seconds, 0.0)
-        assert summary.broken_promises(document) == []
+        assert summary.broken_promises(document, points=TINY_POINTS) == []
         assert loop.killed == ("agent", "agent", "agent", "retrain", "agent")
         assert document["exchanges"]["sent"] == document["exchanges"]["captured"] == len(loop.traffic.answered)
         assert document["alarm_after_exchanges"] <= 100
