@@ -69,7 +69,6 @@ class Story:
     first_alarm: dict[str, Any] | None = None
     false_alarms: int = 0
     order: dict[str, Any] | None = None
-    full_at: int = 0
     agent_idle_mb: float = 0.0
     evidence: list[dict[str, Any]] = field(default_factory=list)
     quality: list[dict[str, Any]] = field(default_factory=list)
@@ -185,7 +184,6 @@ class Loop:
         self.timeline.stage("rollout", "the challenger takes over by steps while traffic flows")
         self.traffic.rate_per_s = self.pace.busy_per_s
         self.wait("the swap", lambda s: s["rollout"]["champion"] != f"{ALIAS}-v1")
-        self.story.full_at = self.traffic.sent
         self.wait("the old adapter's end", lambda s: s["rollout"]["phase"] == "steady")
 
     def recover(self) -> None:

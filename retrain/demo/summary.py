@@ -31,7 +31,7 @@ def summarise(loop: Loop, seconds: dict[str, float], prepare_s: float) -> dict[s
     first, last = f"{ALIAS}-v1", status["rollout"]["champion"]
     before = [a for a in traffic.answered if a.kind == "reference"]
     drifted = [a for a in traffic.answered if a.kind == "drifted" and a.version == first]
-    after = [a for a in traffic.answered if a.version == last and a.number >= story.full_at]
+    after = [a for a in traffic.answered if a.kind == "drifted" and a.version == last]
     alarm = story.first_alarm or {}
     return {
         "seconds": {"prepare": round(prepare_s, 1), **seconds, "loop": round(sum(seconds.values()), 1)},
