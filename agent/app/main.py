@@ -27,7 +27,7 @@ from sqlalchemy.exc import OperationalError
 from agent.app.loops import Loops
 from agent.app.reports import Reports
 from agent.app.steer import Steer
-from agent.app.watch import Watch
+from agent.app.watch import Watch, read_reference
 from agent.export.metrics import ProcessInfo, render
 from agent.intake.redact import Redactor
 from agent.intake.server import IntakeServer
@@ -55,6 +55,8 @@ class Agent:
         self.started_at = now()
         self.store = open_store(settings.home)
         adopt(settings, self.store, self.started_at)
+        if settings.reference is not None:
+            read_reference(settings.reference)  # refused now, not at every tick
         redactor = Redactor(settings.capture.patterns, settings.capture.user_key)
         self._redact = redactor.text
         self.intake = IntakeServer(settings.socket, self.store.add_exchanges, self.store.note_worker, redactor, now)
@@ -169,6 +171,8 @@ def run(settings: Settings, *, token: str) -> None:
     port = usable_port(settings.http.host, settings.http.port)
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
     agent = Agent(settings, token)
+    if not token:
+        log.warning("TRIMTAB_TOKEN is not set: the engine's admin paths stay closed, so no adapter can be loaded")
     asyncio.run(_until_signal(agent))
     log.info("agent stopped")
 

@@ -21,17 +21,21 @@ from agent.types import RemoteFault
 
 def show(settings: Settings, url: str | None, *, as_json: bool, console: Console) -> None:
     """Print the status. Raises RemoteFault in one sentence when no agent answers."""
-    address = url or address_of(settings)
+    address = (url or address_of(settings)).rstrip("/")
     try:
         status = httpx.get(f"{address}/v1/status", timeout=10).raise_for_status().json()
-    except (httpx.HTTPError, ValueError) as error:
-        msg = f"no agent answers at {address} ({error}): start it with `trimtab agent`, or give --url"
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        why = (str(error).splitlines() or ["no answer"])[0]
+        msg = f"no agent answers at {address} ({why}): start it with `trimtab agent`, or give --url"
         raise RemoteFault(msg) from error
     if as_json:
         console.print_json(json.dumps(status))
         return
     console.print(_headline(status))
     console.print(_versions(status))
+    for name, health in status["live"]["loops"].items():
+        if health["faults"]:
+            console.print(f"[red]loop {name}: {health['faults']} faults, the last: {escape(health['says'])}[/]")
     for event in status["events"][:8]:
         console.print(f"[dim]{event['at'][11:19]}[/] {escape(event['text'])}", highlight=False)
 

@@ -31,7 +31,9 @@ def backtest(
     detector: Annotated[
         str, typer.Option(help="sequential (the live agent's), or a plain threshold for comparison: ks, psi.")
     ] = "sequential",
-    seed: Annotated[int, typer.Option(help="Seed of the random tie-breaking: the same seed, the same alarms.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the random tie-breaking: the same seed, the same alarms.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON too.")] = False,
 ) -> None:
     """Replay logged exchanges through the drift detector: when would it have raised the alarm, and why?

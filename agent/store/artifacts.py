@@ -79,7 +79,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Unservable(f"adapter {folder} has no readable {MANIFEST}: was it published?") from error
+        raise Unservable(f"adapter {folder} has no readable {MANIFEST}: `trimtab adopt {folder}` seals one") from error
     if not isinstance(document, dict) or not isinstance(document.get("files"), dict):
         raise Unservable(f"adapter {folder}: {MANIFEST} names no files, so nothing can be checked")
     return document

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("agent", "status", "doctor", "backtest", "serve", "retrain", "demo")
+from agent.store import artifacts
+
+COMMANDS = ("agent", "adopt", "status", "doctor", "backtest", "serve", "retrain", "demo")
 
 
 def trimtab(*words: str) -> subprocess.CompletedProcess[str]:
@@ -83,3 +85,18 @@ def test_doctor_names_what_is_missing(tmp_path: Path) -> None:
     done = trimtab("doctor", "-s", str(tmp_path / "s.yaml"))
     assert done.returncode == 1
     assert "start it with `trimtab serve" in done.stdout
+
+
+def test_an_adapter_of_ones_own_is_sealed_once(tmp_path: Path) -> None:
+    """`adopt` makes a peft folder a champion; a second time, or a folder that is none, is refused in a sentence."""
+    adapter, base = tmp_path / "adapter", tmp_path / "base"
+    adapter.mkdir()
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    (adapter / "adapter_config.json").write_text("{}")
+    refused(trimtab("adopt", str(adapter), "--base-model", str(base)), "has no adapter_model.safetensors")
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    done = trimtab("adopt", str(adapter), "--base-model", str(base))
+    assert done.returncode == 0, done.stderr
+    assert artifacts.verify(adapter) in done.stdout
+    refused(trimtab("adopt", str(adapter), "--base-model", str(base)), "is sealed already")

@@ -24,6 +24,7 @@ def write(folder: Path, text: str) -> Path:
         ("drift: {window: 3}", "unknown key 'drift.window'; known keys there are: budget_windows"),
         ("quality: {floor: 2}", "quality.floor: Input should be less than or equal to 1"),
         ("rollout: {steps: [0.5, 0.1]}", "must rise from above 0 to exactly 1.0"),
+        ("engine: {url: nonsense}", "engine.url: String should match pattern"),
         ("[1, 2]", "must hold a mapping"),
         ("a: [", "is not YAML"),
     ],
@@ -36,6 +37,13 @@ def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, text: str, says: 
     assert str(path) in str(refused.value)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 are the caller's fault too."""
+    (tmp_path / "s.yaml").write_bytes(b"\x80\x81")
+    with pytest.raises(InvalidInput, match="it is not UTF-8 text"):
+        load(tmp_path / "s.yaml")
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
