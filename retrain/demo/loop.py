@@ -31,11 +31,11 @@ ALIAS = "home"
 class Pace:
     """How much traffic each part of the story gets, and how long it may take."""
 
-    reference: int = 200
+    reference: int = 180
     """Exchanges before the change point."""
-    fresh: int = 360
+    fresh: int = 480
     """Exchanges since the onset that an order waits for."""
-    recovery: int = 220
+    recovery: int = 200
     """Exchanges answered by the new version before the story ends."""
     concurrency: int = 8
     busy_per_s: float = 30.0
@@ -50,8 +50,8 @@ class Pace:
     reference_rows: int = 150
     """Exchanges from which the detector learns a new version's reference."""
     step_exchanges: int = 12
-    holdout_rows: int = 100
-    max_loss: float = 0.12
+    holdout_rows: int = 80
+    max_loss: float = 0.15
     """What the gate lets pass on the old slice; so few rows cannot prove less with confidence."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of the agent that differ, section by section."""
@@ -302,6 +302,7 @@ class Loop:
                 "replay": str(estate.replay),
                 "labeller": estate.labeller,
                 "max_fresh_rows": 600,
+                "max_replay_rows": 150,
                 "holdout_rows": pace.holdout_rows,
                 "max_loss": pace.max_loss,
                 "recipe": estate.recipe,
