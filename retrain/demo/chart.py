@@ -57,7 +57,7 @@ def _evidence(axes: Any, story: dict[str, Any]) -> None:
         axes.axvline(story["alarm"], color=ALARM, linewidth=1.2)
     axes.annotate(
         "new features\nare asked for",
-        (story["change"], 0.97),
+        (story["change"], 0.84),
         xycoords=("data", "axes fraction"),
         xytext=(-5, 0),
         textcoords="offset points",

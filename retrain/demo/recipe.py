@@ -22,4 +22,4 @@ JUDGE = Recipe(r=RANK, alpha=2 * RANK, lr=1e-3, steps=150, batch=8, warmup_ratio
 """The reference model of the likelihood judge: all features, rows which no version is trained on."""
 
 CHALLENGER = Recipe(r=RANK, alpha=2 * RANK, lr=1e-3, steps=160, batch=8, warmup_ratio=0.1, max_length=64, seed=2)
-"""A later version, from version 1: some 400 labelled rows of fresh traffic, half of them old features, and 150 old rows replayed."""
+"""A later version, from version 1: labelled fresh traffic, about half of it new features, and 150 old rows replayed."""
