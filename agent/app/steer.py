@@ -20,7 +20,7 @@ from agent.policy.order import next_name, order_document
 from agent.quality.room import estimate_once
 from agent.settings import Settings
 from agent.store import Store, convert
-from agent.store.tables import AlarmRow, DecisionRow, EstimateRow, EventRow, ExchangeRow, OrderRow, RolloutRow
+from agent.store.tables import AlarmRow, EstimateRow, EventRow, ExchangeRow, OrderRow, RolloutRow
 from agent.types import Action, Decision, Estimate
 
 IN_FLIGHT = ("open", "running")
@@ -145,19 +145,13 @@ class Steer:
         with self._store.transaction() as session:
             session.add(OrderRow(id=order_id, alias=rollout.alias, status="open", reason=reason,
                                  document=_plain(document), opened_at=now))  # fmt: skip
-            session.add(decision_row(decision))
+            session.add(convert.decision_row(decision))
             session.add(EventRow(at=now, kind="order", text=said, data={"order": order_id}))
 
 
 def onset_rowid(alarm: AlarmRow) -> int:
     """The last exchange before the estimated change: rows of the detector counted back in the stream."""
     return max(0, alarm.exchange_rowid - (alarm.row - alarm.onset_row) - 1)
-
-
-def decision_row(decision: Decision) -> DecisionRow:
-    """A decision for the store."""
-    return DecisionRow(at=decision.at, alias=decision.alias, action=decision.action.value,
-                       reasons=list(decision.reasons), seen=_plain(dict(decision.seen)))  # fmt: skip
 
 
 def _outcome(order: OrderRow | None) -> str | None:

@@ -101,6 +101,17 @@ def detector_rows(
     ]
 
 
+def decision_row(decision: Decision) -> DecisionRow:
+    """A decision for the store; its `seen` is plain JSON already."""
+    return DecisionRow(
+        at=decision.at,
+        alias=decision.alias,
+        action=decision.action.value,
+        reasons=list(decision.reasons),
+        seen=dict(decision.seen),
+    )
+
+
 def decision(row: DecisionRow) -> Decision:
     """A decision from the store."""
     return Decision(at=row.at, alias=row.alias, action=Action(row.action), reasons=tuple(row.reasons), seen=row.seen)

@@ -274,15 +274,7 @@ class Store:
     def put_decision(self, decision: Decision) -> None:
         """Keep a decision with its reasons."""
         with self.transaction() as session:
-            session.add(
-                DecisionRow(
-                    at=decision.at,
-                    alias=decision.alias,
-                    action=decision.action.value,
-                    reasons=list(decision.reasons),
-                    seen=dict(decision.seen),
-                )
-            )
+            session.add(convert.decision_row(decision))
 
 
 def _changed(session: Session, act: Callable[[], object]) -> int:
