@@ -224,9 +224,14 @@ class Loop:
         """Stop sending, and wait until everything that was sent is stored, judged and labelled."""
         self.traffic.rate_per_s = 0.0
         self.wait("the end of what is in flight", lambda _: len(self.traffic.answered) == self.traffic.sent)
-        self.wait("capture of what was sent", lambda s: s["capture"]["lost"] == 0)
+        self.wait("capture of what was sent", self._captured)
         self.wait("the labels", lambda _: self.traffic.labels_pending == 0)
         self._rest()
+
+    def _captured(self, status: dict[str, Any]) -> bool:
+        """Whether every answered request is accounted for: stored, or known to be lost."""
+        capture = status["capture"]
+        return bool(capture["stored"] + capture["lost"] >= self.traffic.sent - self.traffic.failed)
 
     def _rest(self) -> None:
         """Until the judge has nothing left to grade, for at most half a minute."""

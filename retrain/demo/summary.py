@@ -59,14 +59,17 @@ def summarise(loop: Loop, seconds: dict[str, float], prepare_s: float) -> dict[s
     }
 
 
-def versions_mixed(answered: Sequence[Answered], home: Path) -> int:
+def versions_mixed(answered: Sequence[Answered], home: Path) -> list[dict[str, Any]]:
     """Answers whose version differs between the body, the header and the store, or that no store row explains."""
     store = Store.at(home)
     with store.transaction() as session:
         stored = dict(session.exec(select(ExchangeRow.id, ExchangeRow.version)).all())
     store.close()
-    good = [a for a in answered if not a.error]
-    return sum(1 for a in good if not (a.version == a.header == stored.get(a.id)))
+    return [
+        {"id": a.id, "body": a.version, "header": a.header, "stored": stored.get(a.id), "at_s": round(a.at_s, 2)}
+        for a in answered
+        if not a.error and not a.version == a.header == stored.get(a.id)
+    ]
 
 
 def broken_promises(summary: dict[str, Any], points: float = RECOVERY_POINTS) -> list[str]:
@@ -84,7 +87,8 @@ def broken_promises(summary: dict[str, Any], points: float = RECOVERY_POINTS) ->
     if (summary["gate"] or {}).get("kind") != "accepted":
         said.append("the gate did not accept the challenger")
     if summary["versions_mixed"]:
-        said.append(f"{summary['versions_mixed']} answers cannot be attributed to one version")
+        mixed = summary["versions_mixed"]
+        said.append(f"{len(mixed)} answers cannot be attributed to one version, the first is {mixed[0]}")
     if None in (reference["value"], drifted["value"], recovered["value"]):
         said.append("quality was not measured everywhere")
     elif not drifted["high"] < reference["value"]:
@@ -121,7 +125,7 @@ def table(summary: dict[str, Any]) -> Table:
         ("alarm after", f"{summary['alarm_after_exchanges']} drifted exchanges"),
         ("false alarms before", summary["false_alarms"]),
         ("gate", (summary["gate"] or {}).get("kind", "-")),
-        ("versions mixed", summary["versions_mixed"]),
+        ("versions mixed", len(summary["versions_mixed"])),
         ("judge AUC", _share(summary["judge_auc"])),
         ("loop", f"{summary['seconds']['loop'] / 60:.1f} min"),
         ("peak memory", ", ".join(f"{k} {v} MB" for k, v in summary["peak_memory_mb"].items())),
