@@ -33,6 +33,7 @@ def summarise(loop: Loop, seconds: dict[str, float], prepare_s: float) -> dict[s
     drifted = [a for a in traffic.answered if a.kind == "drifted" and a.version == first]
     after = [a for a in traffic.answered if a.kind == "drifted" and a.version == last]
     alarm = story.first_alarm or {}
+    unattributed = unattributable(traffic.answered, loop.home)
     return {
         "seconds": {"prepare": round(prepare_s, 1), **seconds, "loop": round(sum(seconds.values()), 1)},
         "exchanges": {
@@ -53,13 +54,14 @@ def summarise(loop: Loop, seconds: dict[str, float], prepare_s: float) -> dict[s
         "labels": {"sent": traffic.feedback_sent, "lost": traffic.feedback_lost},
         "gate": (story.order or {}).get("verdict"),
         "adapters": [{k: a[k] for k in ("name", "status", "digest", "parent")} for a in status["adapters"]],
-        "versions_mixed": versions_mixed(traffic.answered, loop.home),
+        "versions_mixed": len(unattributed),
+        "unattributed": unattributed,
         "peak_memory_mb": {name: round(mb) for name, mb in sorted(loop.family.peak_mb.items())},
         "agent_idle_mb": story.agent_idle_mb,
     }
 
 
-def versions_mixed(answered: Sequence[Answered], home: Path) -> list[dict[str, Any]]:
+def unattributable(answered: Sequence[Answered], home: Path) -> list[dict[str, Any]]:
     """Answers whose version differs between the body, the header and the store, or that no store row explains."""
     store = Store.at(home)
     with store.transaction() as session:
@@ -87,8 +89,8 @@ def broken_promises(summary: dict[str, Any], points: float = RECOVERY_POINTS) ->
     if (summary["gate"] or {}).get("kind") != "accepted":
         said.append("the gate did not accept the challenger")
     if summary["versions_mixed"]:
-        mixed = summary["versions_mixed"]
-        said.append(f"{len(mixed)} answers cannot be attributed to one version, the first is {mixed[0]}")
+        first = summary["unattributed"][0]
+        said.append(f"{summary['versions_mixed']} answers cannot be attributed to one version, first {first}")
     if None in (reference["value"], drifted["value"], recovered["value"]):
         said.append("quality was not measured everywhere")
     elif not drifted["high"] < reference["value"]:
@@ -125,7 +127,7 @@ def table(summary: dict[str, Any]) -> Table:
         ("alarm after", f"{summary['alarm_after_exchanges']} drifted exchanges"),
         ("false alarms before", summary["false_alarms"]),
         ("gate", (summary["gate"] or {}).get("kind", "-")),
-        ("versions mixed", len(summary["versions_mixed"])),
+        ("versions mixed", summary["versions_mixed"]),
         ("judge AUC", _share(summary["judge_auc"])),
         ("loop", f"{summary['seconds']['loop'] / 60:.1f} min"),
         ("peak memory", ", ".join(f"{k} {v} MB" for k, v in summary["peak_memory_mb"].items())),
