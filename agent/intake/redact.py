@@ -19,6 +19,7 @@ from agent.types import Exchange, InvalidInput, Message, Outcome
 MAX_PATTERN_CHARS = 1000
 _PLACEHOLDER = "[REDACTED]"
 _UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
+_ENGINE_ID = re.compile(r"[a-z]{2,10}[-_][0-9a-f]{16,32}|[a-z]{2,10}[-_][0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _MAX_ROLE_CHARS = 32
 
@@ -49,18 +50,21 @@ class Redactor:
         """32 hex digits that stand for a name: equal names, equal digits, for as long as the key is kept."""
         return blake2b(name.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).hexdigest()
 
-    def exchange(self, exchange: Exchange) -> Exchange:
-        """The exchange as it may be stored. Never raises: what fails comes out unreadable, without text."""
+    def exchange(self, exchange: Exchange, *, chosen_id: str | None = None) -> Exchange:
+        """The exchange as it may be stored. Never raises: what fails comes out unreadable, without text.
+
+        `chosen_id`: what the client asked the response to be called, if it did.
+        """
         try:
-            return self._exchange(exchange)
+            return self._exchange(exchange, chosen_id)
         except Exception:  # noqa: BLE001 - fails closed, whatever it was, and is counted
             self.failures += 1
             return blank(exchange)
 
-    def _exchange(self, exchange: Exchange) -> Exchange:
+    def _exchange(self, exchange: Exchange, chosen_id: str | None) -> Exchange:
         return replace(
             exchange,
-            id=self._id(exchange),
+            id=self._id(exchange, chosen_id),
             path=self.text(exchange.path),
             alias=self.text(exchange.alias),
             version=self.text(exchange.version),
@@ -73,9 +77,14 @@ class Redactor:
             template=self._optional(exchange.template),
         )
 
-    def _id(self, exchange: Exchange) -> str:
-        """The response's id; clients choose a part of it, so one with private data gives way to our own."""
-        return exchange.id if self.text(exchange.id) == exchange.id else _own_id(exchange)
+    def _id(self, exchange: Exchange, chosen_id: str | None) -> str:
+        """The response's id: the engine's random one stands, one that a client chose gives way when it looks private.
+
+        Random hex digits pass for a card or an account once in some ten thousand ids; were those replaced, feedback
+        on such an answer would not find it.
+        """
+        by_engine = _ENGINE_ID.fullmatch(exchange.id) and not (chosen_id and chosen_id in exchange.id)
+        return exchange.id if by_engine or self.text(exchange.id) == exchange.id else _own_id(exchange)
 
     def _role(self, role: str) -> str:
         return role if role in _ROLES else self.text(role)[:_MAX_ROLE_CHARS]

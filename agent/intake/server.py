@@ -216,7 +216,10 @@ class IntakeServer:
 
     def _prepare(self, captures: list[wire.Capture]) -> list[Exchange]:
         """Captures as they may be stored; runs in a thread."""
-        return [self._redactor.exchange(self._assembled(capture)) for capture in captures]
+        return [
+            self._redactor.exchange(self._assembled(capture), chosen_id=capture.headers.get("x-request-id"))
+            for capture in captures
+        ]
 
     def _assembled(self, capture: wire.Capture) -> Exchange:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -151,3 +152,14 @@ def test_a_stored_exchange_survives_the_database(tmp_path: Any) -> None:
     assert store.add_exchanges([got]) == 1
     assert store.exchanges_after(0, 1)[0][1].answer == "ok � �"
     store.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["chatcmpl-4204889394184875", "chatcmpl-ba1960bc-7c27-4848-8655-b9cd4c61282c", "resp_4204889394184875"]
+)
+def test_an_engines_own_id_stands_whatever_its_digits_look_like(name: str) -> None:
+    """Feedback must find an answer whose random id passes for a card; a card that a client chose as id must go."""
+    given_name = replace(assemble(capture(CHAT, CHAT_ANSWER)), id=name)
+    assert Redactor().exchange(given_name).id == name
+    chosen = re.split("[-_]", name, maxsplit=1)[1]
+    assert chosen not in Redactor().exchange(given_name, chosen_id=chosen).id
