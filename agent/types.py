@@ -30,6 +30,7 @@ __all__ = [
     "Outcome",
     "Reading",
     "RemoteFault",
+    "ToolCall",
     "TrimtabError",
     "Unservable",
     "Verdict",
@@ -56,12 +57,33 @@ class Message:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCall:
+    """A function that the model wants called; `arguments` is JSON text, as far as it came."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Features:
+    """One row of named numbers and short strings for one exchange; units are in the names."""
+
+    exchange_id: str
+    numbers: Mapping[str, float]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Exchange:
     """One request and its answer, redacted, as profiles, drift, judge and curation see it.
 
     `worker` and `seq` are the tap's own numbering and make a resend idempotent.
     `alias` is the model name the client asked for, `version` the adapter that answered.
     `user` is a keyed hash, never the name itself. Times are in seconds; `ttft_s` is None when not streamed.
+    `tools` are the names offered, `tool_calls` what the model called (they stand at the end of `answer` too);
+    `answers` counts the choices; `logprob_mean` is per token of the answer, when the client asked for it;
+    `gap_p50_s` and `gap_max_s` are the median and the longest time between two pieces of a streamed answer.
+    `features` were measured before the text was dropped; they are None while the text is there.
     """
 
     id: str
@@ -87,6 +109,19 @@ class Exchange:
     total_s: float = 0.0
     request_cut_bytes: int = 0
     response_cut_bytes: int = 0
+    tools: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    answers: int = 1
+    logprob_mean: float | None = None
+    gap_p50_s: float | None = None
+    gap_max_s: float | None = None
+    template_version: str | None = None
+    features: Features | None = None
+
+    @property
+    def has_text(self) -> bool:
+        """False where no text was kept (`capture.text = none`): nothing to judge, show or learn from."""
+        return self.features is None and self.outcome is not Outcome.UNREADABLE
 
     @property
     def prompt(self) -> str:
@@ -101,15 +136,6 @@ class Exchange:
         """True when the exchange is whole: cut, failed and abandoned ones are counted but never profiled."""
         cut = self.request_cut_bytes or self.response_cut_bytes
         return self.status == 200 and self.outcome is Outcome.COMPLETE and not cut
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Features:
-    """One row of named numbers and short strings for one exchange; units are in the names."""
-
-    exchange_id: str
-    numbers: Mapping[str, float]
-    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

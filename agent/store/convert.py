@@ -29,10 +29,12 @@ from agent.types import (
     Decision,
     Estimate,
     Exchange,
+    Features,
     Grade,
     Message,
     Order,
     Outcome,
+    ToolCall,
     Verdict,
     VerdictKind,
 )
@@ -43,6 +45,9 @@ def exchange_values(exchange: Exchange) -> dict[str, Any]:
     values = {name: getattr(exchange, name) for name in exchange.__dataclass_fields__}
     values["messages"] = [{"role": m.role, "text": m.text} for m in exchange.messages]
     values["outcome"] = exchange.outcome.value
+    values["tools"] = list(exchange.tools)
+    values["tool_calls"] = [{"name": c.name, "arguments": c.arguments} for c in exchange.tool_calls]
+    values["features"] = _features_json(exchange.features)
     return values
 
 
@@ -51,7 +56,16 @@ def exchange(row: ExchangeRow) -> Exchange:
     values = {name: getattr(row, name) for name in Exchange.__dataclass_fields__}
     values["messages"] = tuple(Message(role=m["role"], text=m["text"]) for m in row.messages)
     values["outcome"] = Outcome(row.outcome)
+    values["tools"] = tuple(row.tools)
+    values["tool_calls"] = tuple(ToolCall(name=c["name"], arguments=c["arguments"]) for c in row.tool_calls)
+    if row.features is not None:
+        found = row.features
+        values["features"] = Features(exchange_id=row.id, numbers=found["numbers"], labels=found["labels"])
     return Exchange(**values)
+
+
+def _features_json(features: Features | None) -> dict[str, Any] | None:
+    return None if features is None else {"numbers": dict(features.numbers), "labels": dict(features.labels)}
 
 
 def alarm_row(alarm: Alarm, exchange_rowid: int) -> AlarmRow:

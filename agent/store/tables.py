@@ -42,6 +42,11 @@ def _json() -> Any:
     return Column(JSON, nullable=False)
 
 
+def _json_added(default: str) -> Any:
+    """A JSON column that came later: older rows have the default."""
+    return Column(JSON, nullable=False, server_default=default)
+
+
 class ExchangeRow(SQLModel, table=True):
     """One redacted exchange. `rowid` orders them as they became durable; every cursor counts in it."""
 
@@ -75,6 +80,14 @@ class ExchangeRow(SQLModel, table=True):
     total_s: float = 0.0
     request_cut_bytes: int = 0
     response_cut_bytes: int = 0
+    tools: list[str] = Field(default_factory=list, sa_column=_json_added("[]"))
+    tool_calls: list[dict[str, str]] = Field(default_factory=list, sa_column=_json_added("[]"))
+    answers: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
+    logprob_mean: float | None = None
+    gap_p50_s: float | None = None
+    gap_max_s: float | None = None
+    template_version: str | None = None
+    features: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
 
 
 class WorkerRow(SQLModel, table=True):
