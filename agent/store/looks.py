@@ -1,0 +1,180 @@
+"""The cheap queries behind a snapshot, one for each thing that is shown.
+
+Lives here: what each part of the page is read from.
+Comes in: a session, an alias or versions. Goes out: the records of `shown.py`.
+Must never know: how often, by whom, or in what form they are shown.
+
+The detector speaks through readings of the feature `detector`: measures `log10_evidence`, `log10_threshold`,
+`reference_rows` (learnt so far) and `reference_wanted`. `convert.detector_rows` writes all four.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy import select as columns
+from sqlmodel import Session, col, select
+
+from agent.store import convert
+from agent.store.series import CHART_POINTS
+from agent.store.shown import AlarmSeen, Drift, Event, Example, Grades, OrderSeen, RolloutSeen, Tally, Worker
+from agent.store.tables import (
+    AlarmRow,
+    DecisionRow,
+    EstimateRow,
+    EventRow,
+    ExchangeRow,
+    GradeRow,
+    OrderRow,
+    ReadingRow,
+    RolloutRow,
+    WorkerRow,
+)
+from agent.types import Decision, Estimate, Exchange
+
+DETECTOR_SAYS = ("log10_evidence", "log10_threshold", "reference_rows", "reference_wanted")
+NEWEST_EVENTS = 50
+NEWEST_ORDERS = 20
+
+
+def fields(shape: type[Any], row: object) -> dict[str, Any]:
+    """The attributes of a row that a record shows."""
+    return {name: getattr(row, name) for name in shape.__dataclass_fields__}
+
+
+def tallies(session: Session, alias: str) -> tuple[Tally, ...]:
+    """Exchanges by version and outcome."""
+    keys = (ExchangeRow.version, ExchangeRow.outcome)
+    query = select(*keys, func.count()).where(ExchangeRow.alias == alias).group_by(*keys).order_by(*keys)
+    return tuple(Tally(version=v, outcome=o, n=n) for v, o, n in session.exec(query))
+
+
+def workers(session: Session) -> tuple[Worker, ...]:
+    """Every tap, the last one heard first."""
+    rows = session.exec(select(WorkerRow).order_by(col(WorkerRow.seen_at).desc())).all()
+    return tuple(Worker(**fields(Worker, row)) for row in rows)
+
+
+def drift(session: Session, alias: str, versions: Sequence[str]) -> Drift:
+    """Where the detector stands."""
+    newest = (_newest_reading(session, measure, versions) for measure in DETECTOR_SAYS)
+    rows = [row for row in newest if row is not None]
+    latest = max(rows, key=lambda row: row.exchange_rowid, default=None)
+    # After a swap the new version learns first: what the old version's detector last said is history.
+    last = {row.measure: row.value for row in rows if latest is not None and row.version == latest.version}
+    alarms = session.exec(select(func.count()).select_from(AlarmRow).where(AlarmRow.alias == alias)).one()
+    wanted = last.get("reference_wanted")
+    return Drift(
+        evidence=last.get("log10_evidence"),
+        threshold=last.get("log10_threshold"),
+        version=latest.version if latest else None,
+        reference_rows=int(last.get("reference_rows", 0)),
+        reference_wanted=None if wanted is None else int(wanted),
+        at=latest.at if latest else None,
+        alarms=alarms,
+    )
+
+
+def _newest_reading(session: Session, measure: str, versions: Sequence[str]) -> ReadingRow | None:
+    query = select(ReadingRow).where(ReadingRow.feature == "detector", ReadingRow.measure == measure)
+    newest_first = (col(ReadingRow.exchange_rowid).desc(), col(ReadingRow.rowid).desc())
+    return session.exec(query.where(col(ReadingRow.version).in_(versions)).order_by(*newest_first).limit(1)).first()
+
+
+def alarm(session: Session, alias: str) -> AlarmSeen | None:
+    """The newest alarm with its texts."""
+    query = select(AlarmRow).where(AlarmRow.alias == alias).order_by(col(AlarmRow.rowid).desc()).limit(1)
+    row = session.exec(query).first()
+    if row is None:
+        return None
+    wanted = select(ExchangeRow).where(col(ExchangeRow.id).in_(row.examples))
+    found = {item.id: convert.exchange(item) for item in session.exec(wanted)}
+    examples = tuple(_example(exchange_id, found.get(exchange_id)) for exchange_id in row.examples)
+    return AlarmSeen(alarm=convert.alarm(row), exchange_rowid=row.exchange_rowid, report=row.report, examples=examples)
+
+
+def _example(exchange_id: str, exchange: Exchange | None) -> Example:
+    if exchange is None:
+        return Example(exchange_id=exchange_id, prompt="", answer="")
+    return Example(exchange_id=exchange_id, prompt=exchange.prompt, answer=exchange.answer)
+
+
+def alarm_rowids(session: Session, alias: str) -> tuple[int, ...]:
+    """Where in the stream the newest alarms fired."""
+    query = select(AlarmRow.exchange_rowid).where(AlarmRow.alias == alias)
+    return tuple(sorted(session.exec(query.order_by(col(AlarmRow.rowid).desc()).limit(CHART_POINTS)).all()))
+
+
+def estimates(session: Session, versions: Sequence[str]) -> tuple[Estimate, ...]:
+    """The newest estimate of each version."""
+    newest = (
+        select(func.max(EstimateRow.rowid)).where(col(EstimateRow.version).in_(versions)).group_by(EstimateRow.version)
+    )
+    query = select(EstimateRow).where(col(EstimateRow.rowid).in_(newest)).order_by(col(EstimateRow.rowid))
+    return tuple(convert.estimate(row) for row in session.exec(query))
+
+
+def grades(session: Session) -> tuple[Grades, ...]:
+    """Opinions by source."""
+    keys = (col(GradeRow.source), col(GradeRow.truth))
+    sums = (func.count(), func.sum(GradeRow.cost_tokens), func.max(GradeRow.at))
+    found: Any = session.connection().execute(columns(*keys, *sums).group_by(*keys).order_by(*keys))
+    return tuple(
+        Grades(source=source, truth=truth, n=n, cost_tokens=cost, last_at=last_at)
+        for source, truth, n, cost, last_at in found
+    )
+
+
+def decision(session: Session, alias: str) -> Decision | None:
+    """The newest decision."""
+    query = select(DecisionRow).where(DecisionRow.alias == alias).order_by(col(DecisionRow.rowid).desc())
+    row = session.exec(query.limit(1)).first()
+    return None if row is None else convert.decision(row)
+
+
+def orders(session: Session, alias: str) -> tuple[OrderSeen, ...]:
+    """The newest orders."""
+    query = select(OrderRow).where(OrderRow.alias == alias).order_by(col(OrderRow.opened_at).desc())
+    return tuple(OrderSeen(**fields(OrderSeen, row)) for row in session.exec(query.limit(NEWEST_ORDERS)))
+
+
+def order_counts(session: Session, alias: str) -> dict[str, int]:
+    """All orders by status."""
+    query = select(OrderRow.status, func.count()).where(OrderRow.alias == alias).group_by(OrderRow.status)
+    return dict(session.exec(query).all())
+
+
+def rollout(session: Session, alias: str, weights: Mapping[str, float] | None) -> RolloutSeen | None:
+    """Who answers, and how far the move is."""
+    row = session.get(RolloutRow, alias)
+    if row is None:
+        return None
+    undone = (EventRow.kind == "rollout", col(EventRow.text).startswith("rolled back"))
+    n, at = session.exec(select(func.count(), func.max(EventRow.at)).where(*undone)).one()
+    known = weights if weights is not None else _moved(session) or {row.champion: 1.0}
+    return RolloutSeen(
+        champion=row.champion,
+        challenger=row.challenger,
+        phase=row.phase,
+        step=row.step,
+        note=row.note,
+        updated_at=row.updated_at,
+        weights=dict(known),
+        rolled_back=n,
+        rolled_back_at=at,
+    )
+
+
+def _moved(session: Session) -> dict[str, float] | None:
+    """The shares that the last recorded move of a rollout set."""
+    query = select(EventRow).where(EventRow.kind == "rollout").order_by(col(EventRow.rowid).desc()).limit(1)
+    row = session.exec(query).first()
+    return None if row is None else row.data.get("weights")
+
+
+def events(session: Session) -> tuple[Event, ...]:
+    """The newest lines of the record."""
+    query = select(EventRow).order_by(col(EventRow.rowid).desc()).limit(NEWEST_EVENTS)
+    return tuple(Event(**fields(Event, row)) for row in session.exec(query))
