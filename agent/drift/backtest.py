@@ -1,7 +1,7 @@
 """Run the live detector over a log: the same code path, record by record, without looking ahead.
 
-Lives here: `Plan`, `Replay`. Comes in: files of logged exchanges. Goes out: a document per alarm, then a summary.
-Must never know: the terminal; whoever calls decides where documents go.
+Lives here: `Plan`, `Replay`, `Summary`. Comes in: files of logged exchanges. Goes out: a document per alarm, then a
+summary. Must never know: the terminal; whoever calls decides where documents go.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from agent.drift.baselines import Threshold
-from agent.drift.detector import RECENT, Detector
-from agent.drift.lines import read
+from agent.drift.baselines import COST, WINDOW_ROWS, fit_plain, warning_of
+from agent.drift.detector import Detector
+from agent.drift.lines import Reader
 from agent.drift.records import UNKNOWN_TIME
 from agent.drift.split import MIN_REFERENCE_ROWS
 from agent.types import Alarm, InvalidInput
@@ -24,98 +24,129 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from agent.drift.baselines import Plain
     from agent.drift.records import Record
 
-DETECTORS = ("sequential", "ks", "psi")
-WINDOW_ROWS = 100
-_EXAMPLE_CHARACTERS = 200
-_FALSE_ALARMS = {"ks": 2, "psi": 163}
-
-
-class _Watcher(Protocol):
-    def update(self, record: Record) -> Alarm | None: ...
+SEQUENTIAL = "sequential"
+DETECTORS = (SEQUENTIAL, *COST)
+REFERENCE_ROWS = 1_000
+EXAMPLE_CHARACTERS = 200
+_RECENT = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What to replay. Without `reference` the first `reference_rows` records of `files` are it; windows are of 100."""
+    """What to replay. Without `reference` the first `reference_rows` records of `files` are it.
+
+    `budget_rows`: with no change, at most one false alarm in so many exchanges, on average; windows are of 100.
+    """
 
     files: Sequence[Path]
     reference: Path | None = None
-    reference_rows: int = 1_000
-    budget_windows: int = 500
-    detector: str = "sequential"
+    reference_rows: int = REFERENCE_ROWS
+    budget_rows: int = 500 * WINDOW_ROWS
+    detector: str = SEQUENTIAL
     seed: int = 0
 
     @property
     def warning(self) -> str | None:
         """What a person must know before believing this detector's alarms."""
-        if self.detector == "sequential":
-            return None
-        return (
-            f"{self.detector} is a plain threshold per window of {WINDOW_ROWS}: it promises nothing about false alarms"
-            f" (on 200 quiet windows of real text it raised {_FALSE_ALARMS[self.detector]}, sequential none);"
-            " compare with --detector sequential"
-        )
+        return None if self.detector == SEQUENTIAL else warning_of(self.detector)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """What a replay came to; `cpu_s` counts this process only, reading included."""
+    """What a replay came to; `cpu_s` counts this process only, reading and learning included."""
 
+    detector: str
+    budget_rows: int | None
     reference_rows: int
     rows: int
+    bad_lines: int
     alarms: int
     cpu_s: float
 
     @property
     def cpu_s_per_1000_rows(self) -> float:
-        """CPU seconds per 1,000 live records."""
-        return 1_000 * self.cpu_s / max(self.rows, 1)
+        """CPU seconds per 1,000 exchanges, those of the reference among them."""
+        return 1_000 * self.cpu_s / max(self.rows + self.reference_rows, 1)
+
+    @property
+    def false_alarms_allowed(self) -> float | None:
+        """How many false alarms the budget allows in so many rows, on average; None where nothing is promised."""
+        return None if self.budget_rows is None else self.rows / self.budget_rows
 
 
 class Replay:
-    """Iterate to get one document per alarm, as it fires; `summary` afterwards. Raises InvalidInput."""
+    """Iterate to get one document per alarm, as it fires; `summary` and `notes` afterwards. Raises InvalidInput."""
 
     def __init__(self, plan: Plan) -> None:
         if plan.detector not in DETECTORS:
             raise InvalidInput(f"unknown detector {plan.detector!r}: choose one of {', '.join(DETECTORS)}")
-        if plan.budget_windows < 1:
-            raise InvalidInput("the budget must be 1 window or more: how many windows may pass per false alarm?")
+        if plan.budget_rows < WINDOW_ROWS:
+            msg = "the budget must be 1 window of 100 exchanges or more: how many may pass per false alarm?"
+            raise InvalidInput(msg)
         self._plan = plan
-        self.summary = Summary(reference_rows=0, rows=0, alarms=0, cpu_s=0.0)
+        self._live = Reader(plan.files)
+        self._reference: Reader | None = Reader([plan.reference]) if plan.reference is not None else None
+        self._reference_rows = self._rows = self._alarms = 0
+        self._began_s = time.process_time()
+
+    @property
+    def notes(self) -> list[str]:
+        """What was odd about the lines, a sentence each."""
+        readers = [self._live] if self._reference is None else [self._reference, self._live]
+        return [note for reader in readers for note in reader.notes]
+
+    @property
+    def summary(self) -> Summary:
+        """So far."""
+        plan = self._plan
+        return Summary(
+            detector=plan.detector,
+            budget_rows=plan.budget_rows if plan.detector == SEQUENTIAL else None,
+            reference_rows=self._reference_rows,
+            rows=self._rows,
+            bad_lines=self._live.bad + (self._reference.bad if self._reference else 0),
+            alarms=self._alarms,
+            cpu_s=time.process_time() - self._began_s,
+        )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Read, fit, feed."""
-        live = read(self._plan.files)
-        reference, live = self._reference(live)
+        """Read, fit, feed. Memory does not grow with the live part."""
+        self._began_s = time.process_time()
+        reference, live = self._parted()
+        self._reference_rows = len(reference)
         watcher = self._watcher(reference)
-        began_s, rows, alarms = time.process_time(), 0, 0
-        texts: OrderedDict[str, Record] = OrderedDict()
+        del reference
+        texts: OrderedDict[str, tuple[str, str]] = OrderedDict()
         for record in live:
-            texts[record.id] = record
-            if len(texts) > RECENT:
+            texts[record.id] = record.prompt[:EXAMPLE_CHARACTERS], record.answer[:EXAMPLE_CHARACTERS]
+            if len(texts) > _RECENT:
                 texts.popitem(last=False)
             alarm = watcher.update(record)
-            rows += 1
-            alarms += alarm is not None
-            spent_s = time.process_time() - began_s
-            self.summary = Summary(reference_rows=len(reference), rows=rows, alarms=alarms, cpu_s=spent_s)
+            self._rows += 1
             if alarm:
+                self._alarms += 1
                 yield document_of(alarm, texts)
-        if not rows and self._plan.reference is not None:
+        if not self._rows and self._reference is not None:
             raise InvalidInput(f"{self._plan.files[0]} holds no exchanges: nothing to replay")
 
-    def _reference(self, live: Iterator[Record]) -> tuple[list[Record], Iterator[Record]]:
+    def _parted(self) -> tuple[list[Record], Iterator[Record]]:
         """The reference, and what is left to replay."""
-        if self._plan.reference is not None:
-            return list(read([self._plan.reference])), live
+        live = iter(self._live)
+        if self._reference is not None:
+            reference = list(self._reference)
+            if not reference:
+                raise InvalidInput(f"{self._plan.reference} holds no exchanges: give what normal traffic looks like")
+            return reference, live
         wanted = self._plan.reference_rows
         if wanted < MIN_REFERENCE_ROWS:
-            raise InvalidInput(
-                f"a reference of {wanted} rows is too small: give --reference-rows {MIN_REFERENCE_ROWS} or more"
-            )
+            msg = f"a reference of {wanted} rows is too small: give --reference-rows {MIN_REFERENCE_ROWS} or more"
+            raise InvalidInput(msg)
         rows = list(islice(live, wanted + 1))
+        if not rows:
+            raise InvalidInput(f"{self._plan.files[0]} holds no exchanges: nothing to replay")
         if len(rows) <= wanted:
             raise InvalidInput(
                 f"the log holds {len(rows)} exchanges, and the first {wanted} are to be the reference: give more than"
@@ -123,21 +154,21 @@ class Replay:
             )
         return rows[:wanted], chain(rows[wanted:], live)
 
-    def _watcher(self, reference: list[Record]) -> _Watcher:
+    def _watcher(self, reference: list[Record]) -> Plain:
         plan = self._plan
-        if plan.detector != "sequential":
-            return Threshold.fit(plan.detector, reference, seed=plan.seed)
-        budget_rows = plan.budget_windows * WINDOW_ROWS
-        return Detector.fit(reference, alias="backtest", version="reference", budget_rows=budget_rows, seed=plan.seed)
+        if plan.detector != SEQUENTIAL:
+            return fit_plain(plan.detector, reference)
+        return Detector.fit(
+            reference, alias="backtest", version="reference", budget_rows=plan.budget_rows, seed=plan.seed
+        )
 
 
-def document_of(alarm: Alarm, texts: OrderedDict[str, Record]) -> dict[str, Any]:
+def document_of(alarm: Alarm, texts: OrderedDict[str, tuple[str, str]]) -> dict[str, Any]:
     """The JSON of one alarm. Rows count live records, 0-based; `onset_at` is null where the log has no times."""
 
     def when(at: datetime) -> str | None:
         return None if at == UNKNOWN_TIME else at.isoformat()
 
-    examples = [texts[name] for name in alarm.examples if name in texts]
     return {
         "alarm_at": alarm.row,
         "kind": alarm.kind,
@@ -153,11 +184,8 @@ def document_of(alarm: Alarm, texts: OrderedDict[str, Record]) -> dict[str, Any]
             for name, evidence, shift in alarm.features
         ],
         "examples": [
-            {
-                "id": record.id,
-                "prompt": record.prompt[:_EXAMPLE_CHARACTERS],
-                "response": record.answer[:_EXAMPLE_CHARACTERS],
-            }
-            for record in examples
+            {"id": name, "prompt": texts[name][0], "response": texts[name][1]}
+            for name in alarm.examples
+            if name in texts
         ],
     }

@@ -1,19 +1,19 @@
-"""Two plain thresholds on windows, as most monitoring tools set them: for comparison, not for use.
+"""Plain detectors, set as most monitoring sets them: for comparison, not for use.
 
-Lives here: `Threshold` and the distances `ks` and `psi` of two samples. Comes in: the same records and the same scores
-as the real detector's. Goes out: alarms of the same form. Must never know: how often it is asked.
-There is no promise here: every window is a new chance of a false alarm.
+Lives here: `fit_plain`, the warning each one deserves, and thresholds on windows (`ks`, `psi`).
+Comes in: records. Goes out: alarms of the same form as the sequential detector's. Must never know: how often it is
+asked. There is no promise here: every look is a new chance of a false alarm.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
-from agent.drift.detector import Detector
-from agent.types import Alarm
+from agent.drift.descriptors import NAMES, Descriptors, parted
+from agent.types import Alarm, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,14 +26,54 @@ if TYPE_CHECKING:
     Distance = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 WINDOW_ROWS = 100
-_PSI_TOO_FAR = 0.2
-_KS_LEVEL = 0.05
+LEAST_REFERENCE_ROWS = 50
+PSI_TOO_FAR = 0.2
+KS_LEVEL = 0.05
+NAMED = 5
+COST = {
+    "ks": "KS p < 0.05 (Bonferroni over features) on windows of 100",
+    "psi": "PSI > 0.2 on windows of 100",
+    "page-hinkley": "river's Page-Hinkley with its own settings on every feature",
+    "adwin": "river's ADWIN with its own settings on every feature",
+}
+"""The plain detectors, and what each does."""
+FALSE_ALARMS_PER_WINDOW = {"ks": 0.05, "psi": 0.9, "page-hinkley": 0.1, "adwin": 0.1}
+"""Measured on quiet streams of real text: see README."""
+
+
+class Plain(Protocol):
+    """What the sequential detector and the plain ones have in common."""
+
+    def update(self, record: Record) -> Alarm | None:
+        """Look at one more live record."""
+        ...
+
+
+def warning_of(name: str) -> str:
+    """One sentence: what a person must know before believing this detector's alarms."""
+    return (
+        f"{name} ({COST[name]}) promises nothing about false alarms: on quiet streams of real text it raised"
+        f" {FALSE_ALARMS_PER_WINDOW[name]:.3g} a window of 100, and 0.002 are what a budget of 500 allows;"
+        " compare with --detector sequential"
+    )
+
+
+def fit_plain(name: str, reference: Sequence[Record]) -> Plain:
+    """The plain detector of that name. Raises InvalidInput for a small reference, or where river is missing."""
+    if len(reference) < LEAST_REFERENCE_ROWS:
+        msg = f"the reference holds {len(reference)} exchanges: give {LEAST_REFERENCE_ROWS} or more"
+        raise InvalidInput(msg)
+    if name in ("ks", "psi"):
+        return Threshold.fit(name, reference)
+    from agent.drift.adaptive import Adaptive
+
+    return Adaptive.fit(name, reference)
 
 
 def ks(reference: NDArray[np.float64], window: NDArray[np.float64]) -> float:
-    """Kolmogorov-Smirnov: the largest gap between two empirical distributions, in [0, 1]."""
-    everything = np.sort(np.concatenate([reference, window]))
-    below = [np.searchsorted(np.sort(sample), everything, side="right") / sample.size for sample in (reference, window)]
+    """Kolmogorov-Smirnov: the largest gap between two empirical distributions, in [0, 1]; both sorted."""
+    everything = np.concatenate([reference, window])
+    below = [np.searchsorted(sample, everything, side="right") / sample.size for sample in (reference, window)]
     return float(np.abs(below[0] - below[1]).max())
 
 
@@ -47,60 +87,85 @@ def psi(reference: NDArray[np.float64], window: NDArray[np.float64], bins: int =
     return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
 
 
-def _ks_threshold(reference_rows: int, features: int) -> float:
-    """Asymptotic two-sample bound at level 0.05, Bonferroni over the features, not over the looks."""
+def ks_limit(reference_rows: int, level: float) -> float:
+    """Asymptotic two-sample bound at this level for one feature (Smirnov 1948)."""
     effective = reference_rows * WINDOW_ROWS / (reference_rows + WINDOW_ROWS)
-    return math.sqrt(-math.log(_KS_LEVEL / features / 2) / 2 / effective)
+    return math.sqrt(-math.log(level / 2) / 2 / effective)
 
 
 class Threshold:
-    """Compare each window of 100 records with the calibration half of the reference, score by score."""
+    """Compare each window of 100 records with the reference, descriptor by descriptor."""
 
-    def __init__(self, name: str, detector: Detector, reference: Sequence[Record], names: Sequence[str]) -> None:
-        self._name, self._scorer, self._names = name, detector.scorer, names
-        self._alias, self._version = detector.alias, detector.version
-        self._reference = np.array([self._scorer.score(record) for record in reference])
+    def __init__(self, name: str, descriptors: Descriptors, reference: Sequence[Record]) -> None:
+        """`reference`: the part that did not give the vocabulary. Prefer `fit`."""
+        self._name, self._descriptors = name, descriptors
+        self._reference = np.sort(np.array([descriptors.row(record) for record in reference]), axis=0)
         self._distance: Distance = ks if name == "ks" else psi
-        self.limit = _ks_threshold(len(reference), len(names)) if name == "ks" else _PSI_TOO_FAR
+        self.limit = ks_limit(len(reference), KS_LEVEL / len(NAMES)) if name == "ks" else PSI_TOO_FAR
         self._window: list[tuple[str, datetime, NDArray[np.float64]]] = []
         self.rows = 0
+        self.farthest: float | None = None
+        """The largest distance of the window that ended with the last record; None inside a window."""
 
     @classmethod
-    def fit(cls, name: str, reference: Sequence[Record], *, seed: int) -> Self:
-        """A threshold detector over the same scores, split as the real one's are."""
-        from agent.drift.scores import NAMES
-        from agent.drift.split import halves, thinned
-
-        detector = Detector.fit(reference, alias="", version="", budget_rows=1, seed=seed)
-        _, ranked = halves(thinned(reference), np.random.default_rng([seed, 0]))
-        return cls(name, detector, ranked, NAMES)
+    def fit(cls, name: str, reference: Sequence[Record]) -> Self:
+        """A threshold on `ks` or `psi`."""
+        counted, compared = parted(reference)
+        return cls(name, Descriptors(counted), compared)
 
     def update(self, record: Record) -> Alarm | None:
-        """Collect; at the end of a window, an alarm if any feature is too far."""
-        self._window.append((record.id, record.at, self._scorer.score(record)))
+        """Collect; at the end of a window, an alarm if any descriptor is too far."""
+        self._window.append((record.id, record.at, self._descriptors.row(record)))
         self.rows += 1
+        self.farthest = None
         if len(self._window) < WINDOW_ROWS:
             return None
         window, self._window = self._window, []
-        scores = np.array([scores for _, _, scores in window])
-        far = [self._distance(self._reference[:, i], scores[:, i]) for i in range(len(self._names))]
-        order = np.argsort(far)[::-1][:5]
-        if far[order[0]] <= self.limit:
+        rows = np.sort(np.array([row for _, _, row in window]), axis=0)
+        far = [self._distance(self._reference[:, i], rows[:, i]) for i in range(len(NAMES))]
+        order = np.argsort(far)[::-1][:NAMED]
+        self.farthest = far[order[0]]
+        if self.farthest <= self.limit:
             return None
-        first, last = window[0][1], window[-1][1]
-        worst = self._names[order[0]]
-        return Alarm(
-            alias=self._alias,
-            version=self._version,
+        worst = NAMES[order[0]]
+        return plain_alarm(
             row=self.rows - 1,
             onset_row=self.rows - WINDOW_ROWS,
-            at=last,
-            onset_at=first,
-            kind={"prompt": "input", "answer": "output"}.get(worst.partition(".")[0], "relation"),
-            evidence=far[order[0]],
+            at=window[-1][1],
+            onset_at=window[0][1],
+            evidence=self.farthest,
             threshold=self.limit,
-            features=tuple((self._names[i], far[i], 0.0) for i in order),
-            examples=tuple(name for name, _, _ in window[:5]),
-            reason=f"{self._name} of {worst} over the last {WINDOW_ROWS} exchanges is {far[order[0]]:.2f},"
+            features=tuple((NAMES[i], far[i], 0.0) for i in order),
+            examples=tuple(name for name, _, _ in window[:NAMED]),
+            reason=f"{self._name} of {worst} over the last {WINDOW_ROWS} exchanges is {self.farthest:.2f},"
             f" above {self.limit:.2f}",
         )
+
+
+def plain_alarm(
+    *,
+    row: int,
+    onset_row: int,
+    at: datetime,
+    onset_at: datetime,
+    evidence: float,
+    threshold: float,
+    features: tuple[tuple[str, float, float], ...],
+    examples: tuple[str, ...],
+    reason: str,
+) -> Alarm:
+    """An alarm of a plain detector; `evidence` and `threshold` are in its own measure, not logarithms."""
+    return Alarm(
+        alias="",
+        version="",
+        row=row,
+        onset_row=onset_row,
+        at=at,
+        onset_at=onset_at,
+        kind="input" if features[0][0].startswith("prompt") else "output",
+        evidence=evidence,
+        threshold=threshold,
+        features=features,
+        examples=examples,
+        reason=reason,
+    )

@@ -1,142 +1,154 @@
-"""Logged exchanges, one JSON object a line, read one at a time.
+"""Logged exchanges, a file of JSON lines at a time: plain, gzip, or the standard input.
 
-Lives here: `read` and `record_from`. Comes in: files, gzip or plain. Goes out: records in the order of the lines.
-Must never know: the detector. A bad line is the caller's fault and is named by file and line.
+Lives here: `Reader`, which also counts what was wrong. Comes in: files. Goes out: records in the order of the lines.
+Must never know: the detector, or what one line means (`bodies`).
 
-A line is {"prompt", "response"} (or "answer") or OpenAI bodies {"request", "response"}; "timestamp" (ISO 8601 or unix
-seconds), "user", "conversation" and "id" are optional.
+A bad line is counted and passed over, since logs end in the middle of a line; when more than one line in ten is bad,
+this is no log of exchanges, and reading ends.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import sys
 import zlib
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
 
-from agent.drift.records import UNKNOWN_TIME, Record
+from agent.drift.bodies import record_from, time_of
+from agent.drift.records import UNKNOWN_TIME
 from agent.types import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
-    from typing import IO
+    from datetime import datetime
 
+    from agent.drift.records import Record
+
+STDIN = "-"
+LONGEST_LINE_BYTES = 32 << 20
+MOST_BAD = 0.1
+_JUDGED_AFTER = 100
 _GZIP = b"\x1f\x8b"
-_FORMS = '{"prompt", "response"} or OpenAI bodies {"request", "response"}'
+_REST_BYTES = 1 << 16
 
 
-def read(files: Sequence[Path]) -> Iterator[Record]:
-    """Records of all files in turn; never more than one line in memory. Raises InvalidInput naming file and line."""
-    for file in files:
-        number = 0
+class Reader:
+    """Iterate to get records, one line in memory at a time; `rows`, `bad` and `notes` say how it went.
+
+    Raises InvalidInput for files that cannot be read, and when more than a tenth of the lines is bad.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self.rows = self.bad = self.untimed = self.backwards = self.naive = 0
+        self.first_bad = self._first_backwards = ""
+        self._latest: datetime | None = None
+
+    def __iter__(self) -> Iterator[Record]:
+        """All files in turn."""
+        for file in self._files:
+            name, number = str(file), 0
+            try:
+                with _opened(file) as lines:
+                    for number, line in enumerate(_lines(lines), start=1):
+                        if not line.strip():
+                            continue
+                        record = self._taken(name, number, line)
+                        self._judge(final=False)
+                        if record is not None:
+                            yield record
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise InvalidInput(f"{name}, after line {number}: the gzip stream is broken ({error})") from error
+            except OSError as error:
+                msg = f"{name} cannot be read ({error.strerror or error}): name an existing file, or - for stdin"
+                raise InvalidInput(msg) from error
+        self._judge(final=True)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know about these lines; a sentence each."""
+        out = []
+        if self.bad:
+            out.append(f"{self.bad} of {self.rows + self.bad} lines are no exchanges and were passed over; the first:"
+                       f" {self.first_bad}")  # fmt: skip
+        if self.rows and self.untimed == self.rows:
+            out.append("no line has a timestamp: onsets are given as rows alone")
+        elif self.untimed:
+            out.append(f"{self.untimed} of {self.rows} lines have no timestamp: theirs is taken to be unknown")
+        if self.naive:
+            out.append(f"{self.naive} timestamps name no time zone and were taken as UTC")
+        if self.backwards:
+            out.append(f"timestamps run backwards at {self.backwards} lines, first at {self._first_backwards}:"
+                       " exchanges are taken in the order of the lines")  # fmt: skip
+        return out
+
+    def _taken(self, name: str, number: int, line: bytes) -> Record | None:
         try:
-            with _opened(file) as lines:
-                for number, line in enumerate(lines, start=1):
-                    if line.strip():
-                        yield _record(file, number, line)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InvalidInput(f"{file}, after line {number}: the gzip stream is broken ({error})") from error
-        except OSError as error:
-            raise InvalidInput(f"{file} cannot be read ({error.strerror}): name an existing file") from error
+            document = _parsed(line)
+            record = record_from(document, fallback_id=f"{Path(name).name}:{number}", seq=number)
+        except InvalidInput as error:
+            self.bad += 1
+            self.first_bad = self.first_bad or f"{name}, line {number}: {error}"
+            return None
+        self.rows += 1
+        self._clock(record.at, document.get("timestamp"), f"{name}, line {number}")
+        return record
+
+    def _clock(self, at: datetime, written: Any, where: str) -> None:
+        if at == UNKNOWN_TIME:
+            self.untimed += 1
+            return
+        self.naive += time_of(written)[1]
+        if self._latest is not None and at < self._latest:
+            self.backwards += 1
+            self._first_backwards = self._first_backwards or where
+        self._latest = at
+
+    def _judge(self, *, final: bool) -> None:
+        """At the first hundred lines, so that a wrong file is told at once, and at the end."""
+        lines = self.rows + self.bad
+        if (final or lines == _JUDGED_AFTER) and self.bad > MOST_BAD * lines:
+            msg = f"{self.bad} of {lines} lines are no exchanges, more than one in ten; the first: {self.first_bad}"
+            raise InvalidInput(msg)
 
 
-def _opened(file: Path) -> IO[bytes]:
-    with file.open("rb") as head:
-        zipped = head.read(2) == _GZIP
-    return cast("IO[bytes]", gzip.open(file, "rb")) if zipped else file.open("rb")
-
-
-def _record(file: Path, number: int, line: bytes) -> Record:
+def _parsed(line: bytes) -> dict[str, Any]:
+    if len(line) > LONGEST_LINE_BYTES:
+        raise InvalidInput(f"longer than {LONGEST_LINE_BYTES >> 20} MB")
     try:
         document = json.loads(line)
-        return record_from(document, fallback_id=f"{file.name}:{number}")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{file}, line {number}: not UTF-8 text ({error.reason})") from error
+        raise InvalidInput(f"not UTF-8 text ({error.reason})") from error
     except json.JSONDecodeError as error:
-        raise InvalidInput(f"{file}, line {number}: not JSON ({error.msg} at column {error.colno})") from error
+        raise InvalidInput(f"not JSON ({error.msg} at column {error.colno})") from error
     except RecursionError as error:
-        raise InvalidInput(f"{file}, line {number}: nested too deeply to be an exchange") from error
-    except InvalidInput as error:
-        raise InvalidInput(f"{file}, line {number}: {error}") from error
-
-
-def record_from(document: Any, *, fallback_id: str) -> Record:
-    """One parsed line as a record. Raises InvalidInput saying what is missing."""
+        raise InvalidInput("nested too deeply to be an exchange") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise InvalidInput(f"not JSON that can be read ({error})") from error
     if not isinstance(document, dict):
-        raise InvalidInput(f"a line must be an object, {_FORMS}, not {type(document).__name__}")
-    if "request" in document:
-        request, response = _body(document, "request"), _body(document, "response")
-        prompt, answer = _prompt(request), _answer(response)
-    else:
-        request, response = {}, {}
-        prompt, answer = _text(document, "prompt"), _text(document, "response" if "response" in document else "answer")
-    return Record(
-        id=str(document.get("id") or response.get("id") or fallback_id),
-        prompt=prompt,
-        answer=answer,
-        at=_time(document.get("timestamp")),
-        user=_name(document.get("user") or request.get("user")),
-        conversation=_name(document.get("conversation")),
-    )
+        raise InvalidInput(f"a line must be an object, not {type(document).__name__}")
+    return document
 
 
-def _text(document: dict[str, Any], key: str) -> str:
-    value = document.get(key)
-    if not isinstance(value, str):
-        named = '"response"' if key == "answer" else f'"{key}"'
-        raise InvalidInput(f"{named} must be a text; a line is {_FORMS}")
-    return value
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines, none of them longer in memory than one byte over the limit; the rest of a longer one is passed over."""
+    while line := stream.readline(LONGEST_LINE_BYTES + 1):
+        if len(line) > LONGEST_LINE_BYTES:
+            rest = line
+            while rest and not rest.endswith(b"\n"):
+                rest = stream.readline(_REST_BYTES)
+        yield line
 
 
-def _body(document: dict[str, Any], key: str) -> dict[str, Any]:
-    value = document.get(key)
-    if isinstance(value, str):
-        value = json.loads(value)
-    if not isinstance(value, dict):
-        raise InvalidInput(f'"{key}" must be an OpenAI body beside "request"; a line is {_FORMS}')
-    return value
-
-
-def _prompt(request: dict[str, Any]) -> str:
-    if isinstance(request.get("prompt"), str):
-        return str(request["prompt"])
-    messages = request.get("messages")
-    if isinstance(messages, list) and messages and all(isinstance(message, dict) for message in messages):
-        users = [message for message in messages if message.get("role") == "user"]
-        return _content((users or messages)[-1].get("content"))
-    raise InvalidInput('"request" holds neither "messages" nor a text "prompt"')
-
-
-def _answer(response: dict[str, Any]) -> str:
-    choices = response.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    if isinstance(first, dict):
-        message = first.get("message")
-        return _content(message.get("content") if isinstance(message, dict) else first.get("text"))
-    raise InvalidInput('"response" holds no "choices"')
-
-
-def _content(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
-    return ""
-
-
-def _name(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _time(value: Any) -> datetime:
-    if value is None:
-        return UNKNOWN_TIME
-    try:
-        if isinstance(value, str):
-            at = datetime.fromisoformat(value)
-            return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-        return datetime.fromtimestamp(float(value), UTC)
-    except (TypeError, ValueError, OverflowError, OSError) as error:
-        raise InvalidInput(f'"timestamp" {value!r} is neither ISO 8601 nor unix seconds') from error
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    """The bytes, unzipped if it is gzip by its first bytes. Standard input stays open."""
+    source = nullcontext(sys.stdin.buffer) if str(file) == STDIN else file.open("rb")
+    with source as raw:
+        head = raw if hasattr(raw, "peek") else io.BufferedReader(cast("io.RawIOBase", raw))
+        zipped = head.peek(2)[:2] == _GZIP
+        yield cast("IO[bytes]", gzip.GzipFile(fileobj=head)) if zipped else head

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,28 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from agent.drift.bodies import record_from
 from agent.drift.cli import backtest
 from agent.drift.detector import Detector
-from agent.drift.lines import read
+from agent.drift.lines import Reader
 from agent.drift.records import UNKNOWN_TIME, Record
+from agent.intake.assemble import assemble
 from agent.types import InvalidInput
+from serving.wire import Capture
 from tests.agent.drift.streams import stream
+from tests.needs import need_module
 
 app = typer.Typer()
 app.command()(backtest)
 
 
-def _run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+def _run(*arguments: object, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin, catch_exceptions=False)
+
+
+def _said(document: dict[str, Any]) -> tuple[str, str]:
+    record = record_from(document, fallback_id="x")
+    return record.prompt, record.answer
 
 
 def _short(record: Record) -> dict[str, Any]:
@@ -78,16 +88,37 @@ def test_reference_from_a_file_and_no_times(tmp_path: Path) -> None:
     assert 200 <= first["alarm_at"] < 260
     assert first["onset_at"] is None
     assert "UTC" not in first["reason"]
-    assert json.loads(result.stderr)["rows"] == 500
+    note, summary = result.stderr.splitlines()
+    assert note == "note: no line has a timestamp: onsets are given as rows alone"
+    assert json.loads(summary)["rows"] == 500
 
 
-@pytest.mark.parametrize("name", ["ks", "psi"])
-def test_plain_thresholds_run_and_warn(tmp_path: Path, name: str) -> None:
-    """The comparison detectors find a gross change, and say beforehand that they promise nothing."""
+@pytest.mark.parametrize("name", ["ks", "psi", "page-hinkley", "adwin"])
+def test_plain_detectors_run_and_warn(tmp_path: Path, name: str) -> None:
+    """The comparison detectors find a gross change, and say beforehand what they cost in false alarms."""
+    if name in ("page-hinkley", "adwin"):
+        need_module("river", "pip install 'trimtab[river]'")
     log = _write(tmp_path / "log.jsonl", [_short(record) for record in stream(1, 700, change_at=500)])
     result = _run(log, "--reference-rows", 300, "--detector", name)
     assert "promises nothing about false alarms" in result.stderr
+    assert "no promise about false ones" in result.stderr
     assert any(json.loads(line)["alarm_at"] >= 200 for line in result.stdout.splitlines())
+
+
+def test_standard_input_and_both_units_of_the_budget(tmp_path: Path) -> None:
+    """`-` reads standard input, zipped or not; 20 windows and 2,000 exchanges are one budget."""
+    rows = [json.dumps(_short(record)) for record in stream(1, 500, change_at=400)]
+    text = "\n".join(rows).encode()
+    told = [
+        _run(_write(tmp_path / "log.jsonl", list(rows)), "--reference-rows", 300, "--budget", 20).stdout,
+        _run("-", "--reference-rows", 300, "--budget", 20, stdin=text).stdout,
+        _run("-", "--reference-rows", 300, "--budget-rows", 2_000, stdin=gzip.compress(text)).stdout,
+    ]
+    assert told[0] == told[1] == told[2] != ""
+    with pytest.raises(InvalidInput, match="say the same: give one"):
+        _run("-", "--budget", 20, "--budget-rows", 2_000, stdin=text)
+    with pytest.raises(InvalidInput, match="1 window of 100"):
+        _run("-", "--budget", 0, stdin=text)
 
 
 @pytest.mark.parametrize(
@@ -99,18 +130,97 @@ def test_plain_thresholds_run_and_warn(tmp_path: Path, name: str) -> None:
         ('{"prompt": "x"}', 'line 3: "response" must be a text'),
         ('{"request": {"messages": []}, "response": {"choices": []}}', "line 3: .*messages"),
         ('{"request": {"prompt": "x"}, "response": {}}', "line 3: .*choices"),
+        ('{"request": "x", "response": {}}', 'line 3: "request" must be a body'),
         ('{"prompt": "x", "response": "y", "timestamp": "soon"}', "line 3: .*ISO 8601"),
+        ('{"prompt": "x", "response": "y", "timestamp": true}', "line 3: .*ISO 8601"),
         ("[" * 100_000, "line 3: nested too deeply"),
+        ('{"prompt": "x", "response": "y", "timestamp": ' + "9" * 5_000 + "}", "line 3: "),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: str, says: str) -> None:
-    """A bad line is refused in one sentence that names the file and the line."""
+def test_too_many_bad_lines_are_refused(tmp_path: Path, line: str, says: str) -> None:
+    """More than one bad line in ten: refused in one sentence that names the first bad line and what it lacks."""
     good = json.dumps({"prompt": "x", "response": "y"})
     file = _write(tmp_path / "log.jsonl", [good, good, line])
     with pytest.raises(InvalidInput, match=says) as refused:
-        list(read([file]))
-    assert str(file) in str(refused.value)
+        list(Reader([file]))
+    assert f"1 of 3 lines are no exchanges, more than one in ten; the first: {file}" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_few_bad_lines_are_counted_and_told(tmp_path: Path) -> None:
+    """A log that breaks off in a line is replayed; the summary and one sentence say what was passed over."""
+    rows: list[Any] = [_short(record) for record in stream(1, 400)]
+    file = _write(tmp_path / "log.jsonl", [*rows, '{"prompt": "turn o'])
+    result = _run(file, "--reference-rows", 300, "--json")
+    *notes, summary = result.stderr.splitlines()
+    assert json.loads(summary)["bad_lines"] == 1
+    assert json.loads(summary)["rows"] == 100
+    says = "not JSON (Invalid control character at at column 19)"
+    first = f"{file}, line 401: {says}"
+    assert notes == [f"note: 1 of 401 lines are no exchanges and were passed over; the first: {first}"]
+
+
+def test_clocks_are_read_and_their_oddities_told(tmp_path: Path) -> None:
+    """ISO, naive, unix seconds and milliseconds name the same moment; naive, missing and backward ones are told."""
+    stamps: list[Any] = ["2026-11-01T01:00:00+01:00", "2026-11-01T00:00:00", 1793491200, 1793491200000, 0.5, None]
+    file = _write(tmp_path / "log.jsonl", [{"prompt": "a", "response": "b", "timestamp": at} for at in stamps])
+    reader = Reader([file])
+    times = [record.at for record in reader]
+    assert times[:4] == [datetime(2026, 11, 1, tzinfo=UTC)] * 4
+    assert times[5] == UNKNOWN_TIME
+    assert reader.notes == [
+        "1 of 6 lines have no timestamp: theirs is taken to be unknown",
+        "1 timestamps name no time zone and were taken as UTC",
+        f"timestamps run backwards at 1 lines, first at {file}, line 5: exchanges are taken in the order of the lines",
+    ]
+
+
+def test_bodies_say_what_intake_reads() -> None:
+    """A logged body becomes the same prompt and answer as the same body captured live, for every API."""
+    tool = {"function": {"name": "light", "arguments": '{"on": true}'}}
+    parts = [
+        {"type": "text", "text": "What is"},
+        {"type": "image_url", "image_url": {}},
+        {"type": "text", "text": "it?"},
+    ]
+    asked: list[dict[str, Any]] = [{"role": "system", "content": "Be brief"}, {"role": "user", "content": parts}]
+    chat = {"choices": [{"message": {"content": "A cat"}}, {"message": {"content": None, "tool_calls": [tool]}}]}
+    blocks = [{"type": "text", "text": "A cat"}, {"type": "tool_use", "name": "light", "input": {"on": True}}]
+    output = [
+        {"type": "message", "content": [{"type": "output_text", "text": "A cat"}]},
+        {"type": "function_call", "name": "light", "arguments": "{}"},
+    ]
+    cases: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        ("/v1/chat/completions", {"messages": asked}, chat),
+        ("/v1/chat/completions", {"messages": asked}, {"choices": [{"message": {"content": "", "refusal": "No."}}]}),
+        ("/v1/completions", {"prompt": "Once"}, {"choices": [{"text": "upon"}, {"text": "again"}]}),
+        ("/v1/messages", {"system": "Be brief", "messages": asked[1:]}, {"type": "message", "content": blocks}),
+        ("/v1/responses", {"input": "What is it?"}, {"output": output}),
+    ]
+    for path, request, response in cases:
+        exchange = assemble(_capture(path, request, response))
+        assert _said({"request": request, "response": response}) == (exchange.prompt, exchange.answer), path
+        assert _said({"request": json.dumps(request), "response": json.dumps(response)})[1] == exchange.answer
+
+
+def _capture(path: str, request: dict[str, Any], response: dict[str, Any]) -> Capture:
+    return Capture(
+        worker="w", seq=1, started_at=1.0, method="POST", path=path, alias="home", version="home-v1", status=200,
+        outcome="complete", headers={}, request=json.dumps(request).encode(), response=json.dumps(response).encode(),
+        marks=(), request_cut=0, response_cut=0, total_us=1, dropped=0,
+    )  # fmt: skip
+
+
+def test_odd_texts_pass(tmp_path: Path) -> None:
+    """Half a surrogate pair, a prompt of a megabyte, empty answers and foreign keys do no harm."""
+    rows: list[Any] = [_short(record) for record in stream(1, 320)]
+    odd = [
+        '{"prompt": "half \\ud83d", "response": "a \\udc00", "model": {"x": [1]}}',
+        {"prompt": "x" * 1_000_000, "response": ""},
+        {"prompt": "", "response": ""},
+    ]
+    result = _run(_write(tmp_path / "log.jsonl", rows + odd), "--reference-rows", 300, "--json")
+    assert json.loads(result.stderr.splitlines()[-1])["rows"] == 23
 
 
 def test_bad_files_and_options_are_refused(tmp_path: Path) -> None:
@@ -127,13 +237,21 @@ def test_bad_files_and_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be read"):
         _run(tmp_path / "none.jsonl")
     with pytest.raises(InvalidInput, match="gzip"):
-        list(read([broken]))
+        list(Reader([broken]))
+    with pytest.raises(InvalidInput, match=r"empty.jsonl holds no exchanges"):
+        _run(_write(tmp_path / "empty.jsonl", []))
+    with pytest.raises(InvalidInput, match=r"empty.jsonl holds no exchanges"):
+        _run(few, "--reference", tmp_path / "empty.jsonl")
+    with pytest.raises(InvalidInput, match="give one of them"):
+        _run(few, "--reference", few, "--reference-rows", 50)
+    with pytest.raises(InvalidInput, match=r"reference holds 20 exchanges"):
+        _run(few, "--reference", _write(tmp_path / "short.jsonl", [_short(record) for record in stream(2, 20)]))
 
 
 def test_short_lines_need_no_more_than_two_texts(tmp_path: Path) -> None:
     """A line with prompt and response (or answer) alone is enough; blank lines are skipped."""
     file = _write(tmp_path / "log.jsonl", ['{"prompt": "a", "response": "b"}', "", '{"prompt": "c", "answer": "d"}'])
-    assert [(r.id, r.prompt, r.answer, r.at) for r in read([file])] == [
+    assert [(r.id, r.prompt, r.answer, r.at) for r in Reader([file])] == [
         ("log.jsonl:1", "a", "b", UNKNOWN_TIME),
         ("log.jsonl:3", "c", "d", UNKNOWN_TIME),
     ]

@@ -1,0 +1,150 @@
+"""What one logged line says: the short form, or the bodies of an inference server (pure).
+
+Lives here: `record_from`. Comes in: one parsed line. Goes out: a record, by way of the same `Exchange` and the same
+`record_of` as in the live agent. Must never know: files.
+
+A line is {"prompt", "response"} (or "answer"), or {"request", "response"} with the bodies of OpenAI's chat
+completions, completions or responses, or of Anthropic's messages. "timestamp" (ISO 8601, or unix seconds or
+milliseconds), "user", "conversation" and "id" may stand beside them; other keys are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from agent.drift.records import UNKNOWN_TIME, Record, record_of
+from agent.types import Exchange, InvalidInput, Message, Outcome
+
+FORMS = '{"prompt", "response"} or OpenAI or Anthropic bodies {"request", "response"}'
+_MILLISECONDS_FROM = 1e11
+"""Unix seconds reach this number in the year 5138."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> Record:
+    """One parsed line as a record. Raises InvalidInput saying what is missing."""
+    request: dict[str, Any] = {}
+    response: dict[str, Any] = {}
+    if "request" in document:
+        request, response = _body(document, "request"), _body(document, "response")
+        messages, answer = _messages(request), _answer(response)
+    else:
+        messages = (Message(role="user", text=_text(document, "prompt")),)
+        answer = _text(document, "response" if "response" in document else "answer")
+    return record_of(
+        Exchange(
+            id=_whole(str(document.get("id") or response.get("id") or fallback_id)),
+            worker="log",
+            seq=seq,
+            started_at=time_of(document.get("timestamp"))[0],
+            path="",
+            alias="",
+            version="",
+            status=200,
+            outcome=Outcome.COMPLETE,
+            messages=messages,
+            answer=answer,
+            user=_name(document.get("user") or request.get("user") or _object(request.get("metadata")).get("user_id")),
+            conversation=_name(document.get("conversation")),
+        )
+    )
+
+
+def time_of(value: Any) -> tuple[datetime, bool]:
+    """The moment, and whether it was written without a time zone (then it is taken as UTC). Raises InvalidInput."""
+    if value is None:
+        return UNKNOWN_TIME, False
+    try:
+        if isinstance(value, str):
+            at = datetime.fromisoformat(value)
+            return (at.astimezone(UTC), False) if at.tzinfo else (at.replace(tzinfo=UTC), True)
+        seconds = float("nan" if isinstance(value, bool) else value)
+        return datetime.fromtimestamp(seconds / 1000 if abs(seconds) >= _MILLISECONDS_FROM else seconds, UTC), False
+    except (TypeError, ValueError, OverflowError, OSError) as error:
+        raise InvalidInput(f'"timestamp" {str(value)[:40]!r} is neither ISO 8601 nor unix seconds') from error
+
+
+def _text(document: dict[str, Any], key: str) -> str:
+    value = document.get(key)
+    if not isinstance(value, str):
+        named = '"response"' if key == "answer" else f'"{key}"'
+        raise InvalidInput(f"{named} must be a text; a line is {FORMS}")
+    return _whole(value)
+
+
+def _body(document: dict[str, Any], key: str) -> dict[str, Any]:
+    value = document.get(key)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = None
+    if not isinstance(value, dict):
+        raise InvalidInput(f'"{key}" must be a body (an object, or one as a text); a line is {FORMS}')
+    return value
+
+
+def _messages(request: dict[str, Any]) -> tuple[Message, ...]:
+    said = request.get("prompt", request.get("messages", request.get("input")))
+    if isinstance(said, str):
+        return (Message(role="user", text=_whole(said)),)
+    if isinstance(said, list) and said and all(isinstance(message, dict) for message in said):
+        return tuple(Message(role=str(m.get("role", "")), text=_said(m)) for m in said)
+    raise InvalidInput('"request" holds neither "messages" nor "input" nor a text "prompt"')
+
+
+def _answer(response: dict[str, Any]) -> str:
+    choices, output = response.get("choices"), response.get("output")
+    if isinstance(choices, list) and choices and all(isinstance(choice, dict) for choice in choices):
+        return "\n\n".join(_said(_object(choice.get("message")) or choice) for choice in choices)
+    if isinstance(response.get("content"), list | str):  # Anthropic
+        return _said(response)
+    if isinstance(output, list):  # OpenAI's responses
+        return "\n".join(text for item in output if isinstance(item, dict) and (text := _said(item)))
+    raise InvalidInput('"response" holds neither "choices" nor "content" nor "output"')
+
+
+def _said(message: dict[str, Any]) -> str:
+    """Text, then the calls of tools, one a line, as intake writes them: `name({"key":"value"})`."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content or message.get("refusal") or message.get("text")]
+    texts = [_part(part) for part in parts]
+    calls = [part for part in parts if isinstance(part, dict) and part.get("type") == "tool_use"]
+    texts += [_call(call.get("name"), call.get("input") or None) for call in calls]
+    if message.get("type") == "function_call":
+        texts.append(_call(message.get("name"), message.get("arguments")))
+    functions = [_object(_object(call).get("function")) for call in message.get("tool_calls") or ()]
+    texts += [_call(function.get("name"), function.get("arguments")) for function in functions]
+    return _whole("\n".join(text for text in texts if text))
+
+
+def _part(part: Any) -> str:
+    """A part without text (a picture, a tool) is none."""
+    found = part if isinstance(part, str) else _object(part).get("text") or _object(part).get("refusal")
+    return found if isinstance(found, str) else ""
+
+
+def _call(name: Any, arguments: Any) -> str:
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            return f"{name}({arguments})"
+    said = "" if arguments is None else json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
+    return f"{name}({said})"
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _whole(text: str) -> str:
+    """Half of a surrogate pair, which JSON can hold and UTF-8 cannot, becomes a question mark."""
+    return text if text.isascii() else _SURROGATES.sub("?", text)
+
+
+def _name(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
