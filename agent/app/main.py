@@ -29,6 +29,7 @@ from agent.app.reports import Reports
 from agent.app.steer import Steer
 from agent.app.watch import Watch, read_reference
 from agent.export.metrics import ProcessInfo, render
+from agent.intake.attach import Desk, Doors, Tally
 from agent.intake.redact import Redactor
 from agent.intake.server import IntakeServer
 from agent.launch.local import LocalLauncher
@@ -40,6 +41,7 @@ from agent.store import Store
 from agent.store.snapshot import snapshot
 from agent.types import InvalidInput
 from agent.web.api import create_app
+from agent.web.attach import attach
 from serving.engine import Engine
 
 log = logging.getLogger("trimtab")
@@ -50,8 +52,9 @@ RETRAIN = (sys.executable, "-m", "retrain.cli")
 class Agent:
     """Everything wired. `run` returns when `stop` is set."""
 
-    def __init__(self, settings: Settings, token: str) -> None:
+    def __init__(self, settings: Settings, token: str, attach_token: str = "") -> None:
         self.settings = settings
+        self._attach_token = attach_token
         self.started_at = now()
         self.store = open_store(settings.home)
         adopt(settings, self.store, self.started_at)
@@ -60,6 +63,8 @@ class Agent:
         redactor = Redactor(settings.capture.patterns, settings.capture.user_key)
         self._redact = redactor.text
         self.intake = IntakeServer(settings.socket, self.store.add_exchanges, self.store.note_worker, redactor, now)
+        desk = Desk(redactor, redactor.exchange, self.store.add_exchanges, Tally(self.store), settings.alias, now)
+        self.doors = Doors(desk, now)
         self.engine = Engine(settings.engine.url, token, max_lora_rank=settings.engine.max_lora_rank)
         self.judge = judge_of(settings, token)
         self.rollout = Rollout(settings, self.store, self.engine, self._push)
@@ -156,6 +161,7 @@ class Agent:
             self.store, self.settings.alias, redact=self._redact, render_metrics=self._render,
             feedback=self._feedback, live=self._live, reports=self.settings.home / "reports", now=now,
         )  # fmt: skip
+        attach(app, self.doors, self._attach_token)
         http = self.settings.http
         config = uvicorn.Config(app, host=http.host, port=http.port, log_level="warning", lifespan="off")
         server = uvicorn.Server(config)
@@ -163,14 +169,14 @@ class Agent:
         return server
 
 
-def run(settings: Settings, *, token: str) -> None:
+def run(settings: Settings, *, token: str, attach_token: str = "") -> None:
     """Run the agent until SIGTERM or Ctrl-C. Raises InvalidInput in one sentence when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for chatty in ("httpx", "apscheduler", "whylogs"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     port = usable_port(settings.http.host, settings.http.port)
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
-    agent = Agent(settings, token)
+    agent = Agent(settings, token, attach_token)
     if not token:
         log.warning("TRIMTAB_TOKEN is not set: the engine's admin paths stay closed, so no adapter can be loaded")
     asyncio.run(_until_signal(agent))

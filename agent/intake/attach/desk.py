@@ -1,0 +1,157 @@
+"""Where offers become stored exchanges, by the same steps as a tap's captures.
+
+Lives here: `Desk`: name, assemble, number, redact, store.
+Comes in: offers of one source. Goes out: what became of each.
+Must never know: JSON lines, spans, HTTP.
+
+A name that is stored already is not stored again, so any batch may come twice. Names that look private become keyed
+hashes before they are looked up. What is refused takes no number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from agent.intake.assemble import Unreadable, assemble, unreadable
+from agent.intake.attach.offer import Offer, Refused
+from agent.intake.attach.tally import Tally
+from agent.intake.commit import StoreBatch, commit, is_data_fault
+from agent.intake.redact import Redactor
+from agent.types import Exchange, RemoteFault
+
+OFFERS_AT_ONCE = 1000
+"""Bounds memory: some 10 MB for offers of a few thousand characters."""
+MAX_REFUSALS_TOLD = 100
+_MAX_ID_CHARS = 200
+_RETRY_AFTER_S = 5.0
+_TEXTLESS = ("/v1/embeddings",)
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of offers so far. `stored` counts the `textless` too, which came without their texts."""
+
+    stored: int = 0
+    duplicates: int = 0
+    textless: int = 0
+    n_refused: int = 0
+    refused: list[Refused] = field(default_factory=list)
+    """The first of the refused, in no order; `n_refused` counts all."""
+
+    def refuse(self, refused: Refused) -> None:
+        """Count one that cannot be taken."""
+        self.n_refused += 1
+        if len(self.refused) < MAX_REFUSALS_TOLD:
+            self.refused.append(refused)
+
+
+class Desk:
+    """Takes offers, one batch at a time: it is used from one thread.
+
+    `choke` is the choke point of the intake, through which everything passes that is stored; `store_batch` is the
+    intake's too. `alias` is who was asked, when an offer does not say.
+    """
+
+    def __init__(
+        self,
+        redactor: Redactor,
+        choke: Callable[[Exchange], Exchange],
+        store_batch: StoreBatch,
+        tally: Tally,
+        alias: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._redactor = redactor
+        self._choke = choke
+        self._store_batch = store_batch
+        self._tally = tally
+        self._alias = alias
+        self._now = now
+
+    def take(self, source: str, offers: Iterable[Offer | Refused]) -> Taken:
+        """Store what is new, a thousand at a time, each thousand in one transaction.
+
+        Raises RemoteFault when the store does not take one: of that thousand nothing is stored, and what came before
+        is known when the batch comes again.
+        """
+        result = Taken()
+        waiting: list[Offer] = []
+        for offer in offers:
+            if isinstance(offer, Refused):
+                result.refuse(offer)
+                continue
+            waiting.append(offer)
+            if len(waiting) >= OFFERS_AT_ONCE:
+                self._take(source, waiting, result)
+                waiting = []
+        self._take(source, waiting, result)
+        return result
+
+    def _take(self, source: str, offers: Sequence[Offer], result: Taken) -> None:
+        worker = f"attach-{source}"
+        named = {id(offer): self._name(offer.id) for offer in offers}
+        taken = self._tally.taken(set(named.values()))
+        last = self._tally.last(worker)
+        fresh: list[Exchange] = []
+        places: dict[int, int] = {}
+        for offer in offers:
+            name = named[id(offer)]
+            if name in taken:
+                result.duplicates += 1
+                continue
+            try:
+                exchange = self._assembled(offer)
+            except Unreadable as why:
+                result.refuse(Refused(at=offer.at, why=_sentence(why)))
+                continue
+            taken.add(name)
+            seq = last + len(fresh) + 1
+            fresh.append(self._choked(replace(exchange, id=name, worker=worker, seq=seq)))
+            places[seq] = offer.at
+            result.textless += not offer.readable
+        self._store(worker, fresh, places, result)
+
+    def _name(self, name: str) -> str:
+        """The name as it may be stored. Fails closed: what cannot be looked through is hashed."""
+        try:
+            plain = len(name) <= _MAX_ID_CHARS and self._redactor.text(name) == name
+        except Exception:  # noqa: BLE001 - whatever it was, the name is not shown
+            plain = False
+        return name if plain else f"hashed-{self._redactor.hash(name)}"
+
+    def _assembled(self, offer: Offer) -> Exchange:
+        exchange = assemble(offer.capture) if offer.readable else unreadable(offer.capture)
+        good = offer.readable and exchange.profiled and exchange.path not in _TEXTLESS
+        if good and not any((exchange.answer, exchange.reasoning, *(m.text for m in exchange.messages))):
+            raise Unreadable("neither request nor answer holds any text in the form of its path")
+        return replace(
+            exchange,
+            alias=exchange.alias or self._alias,
+            version=exchange.version or exchange.alias or self._alias,
+            ttft_s=offer.ttft_s if offer.ttft_s is not None else exchange.ttft_s,
+            streamed=offer.streamed or exchange.streamed,
+            user=offer.user or exchange.user,
+            conversation=offer.conversation or exchange.conversation,
+        )
+
+    def _choked(self, exchange: Exchange) -> Exchange:
+        """Through the choke point; the name, which is harmless, stays even when all else was thrown away."""
+        return replace(self._choke(exchange), id=exchange.id)
+
+    def _store(self, worker: str, fresh: list[Exchange], places: dict[int, int], result: Taken) -> None:
+        if not fresh:
+            return
+        done = commit(fresh, self._store_batch)
+        if done.fault is not None and not is_data_fault(done.fault):
+            raise RemoteFault("the store does not take it now: send the same batch again later", _RETRY_AFTER_S)
+        for left in done.left:
+            result.refuse(Refused(at=places[left.seq], why="the store cannot hold it"))
+        result.stored += len(done.done)
+        self._tally.note(worker, fresh[-1].seq, self._now())
+
+
+def _sentence(why: Exception) -> str:
+    """What was wrong with it, without the words that speak of methods and paths."""
+    return str(why).partition(" cannot be read: ")[2] or str(why)

@@ -1,0 +1,72 @@
+"""One exchange as somebody else saw it (pure).
+
+Lives here: `Offer`, `Refused`, and how an offer gets the form that a tap would have given it.
+Comes in: decoded request and answer. Goes out: a `serving.wire.Capture` that lacks only its number.
+Must never know: JSON lines, spans, the store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from serving.wire import Capture
+
+MAX_TOTAL_S = 30 * 86_400.0
+"""The longest that an exchange may have taken."""
+
+
+class Refusal(ValueError):
+    """This one exchange cannot be taken; the text says why, in one sentence without the data itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Where in the batch (a line, or a span, counted from 1), and why."""
+
+    at: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """An exchange that wants to be stored. `capture` has no worker and the number 0 until it is taken.
+
+    `ttft_s`, `user` and `conversation`, where given, go before what the bodies say. `readable` is False when it is
+    known that the texts are missing: it is counted, without text.
+    """
+
+    at: int
+    id: str
+    capture: Capture
+    ttft_s: float | None = None
+    streamed: bool = False
+    user: str | None = None
+    conversation: str | None = None
+    readable: bool = True
+
+
+def captured(
+    request: Mapping[str, Any],
+    response: Mapping[str, Any],
+    *,
+    started_at: float,
+    path: str,
+    alias: str | None = None,
+    version: str | None = None,
+    status: int = 200,
+    outcome: str = "complete",
+    total_s: float = 0.0,
+) -> Capture:
+    """The two bodies as the tap would have copied them; `started_at` in unix seconds."""
+    return Capture(
+        worker="", seq=0, started_at=started_at, method="POST", path=path, alias=alias, version=version, status=status,
+        outcome=outcome, headers={}, request=_bytes(request), response=_bytes(response), marks=(), request_cut=0,
+        response_cut=0, total_us=round(total_s * 1e6), dropped=0,
+    )  # fmt: skip
+
+
+def _bytes(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
