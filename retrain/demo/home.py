@@ -85,6 +85,8 @@ REWRITES: tuple[tuple[str, str], ...] = (
     (r"\(\[the\] \(music\|media \[player\[s\]\]\)\)", "[the] music"),
     (r"fan\[s\]", "(fan|fans)"),
     (r"timer\[s\]", "timer"),
+    (r"\{name\} \[list\]", "{name} list"),
+    (r"\(check\|complete\|delete\|remove\) (.*) \(off\|from\|on\|in\)", r"(delete|remove) \1 from"),
 )
 """Changes to the templates themselves, as regular expressions, for the same reason."""
 
@@ -264,6 +266,7 @@ NEW: tuple[Skill, ...] = (
         intent="HassSetVolume",
         answer=f"volume [{{name}}] {PLACE} {{volume_level}}",
         names=("media_player",),
+        drop=r"up\|down",
         new=True,
         combos=("default", "area_only", "name_only"),
         share=2,
@@ -287,8 +290,12 @@ NEW: tuple[Skill, ...] = (
     ),
     Skill(intent="HassVacuumReturnToBase", answer="dock {name}", names=("vacuum",), combos=("name_only",), new=True),
     Skill(intent="HassShoppingListAddItem", answer="buy {item}", combos=("item_only",), new=True, share=2),
-    Skill(intent="HassShoppingListCompleteItem", answer="bought {item}", combos=("item_only",), new=True),
-    Skill(intent="HassListAddItem", answer="add {item} to {name}", names=("todo",), combos=("name_item",), new=True),
+    Skill(
+        intent="HassShoppingListCompleteItem", answer="remove {item}", combos=("item_only",), drop="off;", new=True
+    ),
+    Skill(
+        intent="HassListAddItem", answer="add {item} to {name} list", names=("todo",), combos=("name_item",), new=True
+    ),
 )
 """What users begin to ask for later: timers, media, volume, the vacuum cleaner, lists."""
 
