@@ -84,6 +84,8 @@ class Exchange:
     `answers` counts the choices; `logprob_mean` is per token of the answer, when the client asked for it;
     `gap_p50_s` and `gap_max_s` are the median and the longest time between two pieces of a streamed answer.
     `features` were measured before the text was dropped; they are None while the text is there.
+    `text_gone` says why the store has no text: thinned (kept for a while, then one of many), paused (no room on the
+    disk when it came); None otherwise.
     """
 
     id: str
@@ -117,11 +119,12 @@ class Exchange:
     gap_max_s: float | None = None
     template_version: str | None = None
     features: Features | None = None
+    text_gone: str | None = None
 
     @property
     def has_text(self) -> bool:
-        """False where no text was kept (`capture.text = none`): nothing to judge, show or learn from."""
-        return self.features is None and self.outcome is not Outcome.UNREADABLE
+        """False where no text was kept (`capture.text = none`, thinned, paused): nothing to judge or learn from."""
+        return self.features is None and self.text_gone is None and self.outcome is not Outcome.UNREADABLE
 
     @property
     def prompt(self) -> str:
@@ -133,9 +136,10 @@ class Exchange:
 
     @property
     def profiled(self) -> bool:
-        """True when the exchange is whole: cut, failed and abandoned ones are counted but never profiled."""
+        """True when the exchange is whole: cut, failed, abandoned and thinned ones are counted but never profiled."""
         cut = self.request_cut_bytes or self.response_cut_bytes
-        return self.status == 200 and self.outcome is Outcome.COMPLETE and not cut
+        unmeasured = self.text_gone is not None and self.features is None
+        return self.status == 200 and self.outcome is Outcome.COMPLETE and not cut and not unmeasured
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,8 +7,10 @@ Must never know: sessions, engines, files.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from agent.store.tables import (
@@ -16,7 +18,6 @@ from agent.store.tables import (
     AlarmRow,
     DecisionRow,
     EstimateRow,
-    ExchangeRow,
     GradeRow,
     OrderRow,
     ReadingRow,
@@ -39,10 +40,14 @@ from agent.types import (
     VerdictKind,
 )
 
+EXCHANGE_FIELDS = tuple(Exchange.__dataclass_fields__)
+"""Columns of an exchange, in the order in which `exchange` wants them."""
+_EXCHANGE_VALUES = attrgetter(*EXCHANGE_FIELDS)
+
 
 def exchange_values(exchange: Exchange) -> dict[str, Any]:
     """Column values of an exchange, for a Core insert."""
-    values = {name: getattr(exchange, name) for name in exchange.__dataclass_fields__}
+    values = dict(zip(EXCHANGE_FIELDS, _EXCHANGE_VALUES(exchange), strict=True))
     values["messages"] = [{"role": m.role, "text": m.text} for m in exchange.messages]
     values["outcome"] = exchange.outcome.value
     values["tools"] = list(exchange.tools)
@@ -51,17 +56,23 @@ def exchange_values(exchange: Exchange) -> dict[str, Any]:
     return values
 
 
-def exchange(row: ExchangeRow) -> Exchange:
-    """An exchange as the rooms see it."""
-    values = {name: getattr(row, name) for name in Exchange.__dataclass_fields__}
-    values["messages"] = tuple(Message(role=m["role"], text=m["text"]) for m in row.messages)
-    values["outcome"] = Outcome(row.outcome)
-    values["tools"] = tuple(row.tools)
-    values["tool_calls"] = tuple(ToolCall(name=c["name"], arguments=c["arguments"]) for c in row.tool_calls)
-    if row.features is not None:
-        found = row.features
-        values["features"] = Features(exchange_id=row.id, numbers=found["numbers"], labels=found["labels"])
+def exchange(row: Sequence[Any]) -> Exchange:
+    """An exchange as the rooms see it, from its columns in the order of EXCHANGE_FIELDS."""
+    values = dict(zip(EXCHANGE_FIELDS, row, strict=True))
+    values["messages"] = tuple(Message(role=m["role"], text=m["text"]) for m in values["messages"])
+    values["outcome"] = Outcome(values["outcome"])
+    values["tools"] = tuple(values["tools"])
+    values["tool_calls"] = tuple(ToolCall(name=c["name"], arguments=c["arguments"]) for c in values["tool_calls"])
+    if values["features"] is not None:
+        found = values["features"]
+        values["features"] = Features(exchange_id=values["id"], numbers=found["numbers"], labels=found["labels"])
     return Exchange(**values)
+
+
+def without_text(exchange: Exchange, why: str, features: Features | None = None) -> Exchange:
+    """The exchange with its numbers and names alone; `why` stays as its mark, `features` as what was measured."""
+    calls = tuple(replace(call, arguments="") for call in exchange.tool_calls)
+    return replace(exchange, messages=(), answer="", reasoning="", tool_calls=calls, features=features, text_gone=why)
 
 
 def _features_json(features: Features | None) -> dict[str, Any] | None:

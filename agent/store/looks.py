@@ -10,6 +10,7 @@ The detector speaks through readings of the feature `detector`: measures `log10_
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,16 +18,16 @@ from sqlalchemy import func
 from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
-from agent.store import convert
+from agent.store import convert, tally
 from agent.store.series import CHART_POINTS
 from agent.store.shown import AlarmSeen, Drift, Event, Example, Grades, OrderSeen, RolloutSeen, Tally, Worker
+from agent.store.store import EXCHANGE_COLUMNS
 from agent.store.tables import (
+    EXCHANGE,
     AlarmRow,
     DecisionRow,
     EstimateRow,
     EventRow,
-    ExchangeRow,
-    GradeRow,
     OrderRow,
     ReadingRow,
     RolloutRow,
@@ -46,9 +47,11 @@ def fields(shape: type[Any], row: object) -> dict[str, Any]:
 
 def tallies(session: Session, alias: str) -> tuple[Tally, ...]:
     """Exchanges by version and outcome."""
-    keys = (ExchangeRow.version, ExchangeRow.outcome)
-    query = select(*keys, func.count()).where(ExchangeRow.alias == alias).group_by(*keys).order_by(*keys)
-    return tuple(Tally(version=v, outcome=o, n=n) for v, o, n in session.exec(query))
+    found = Counter[tuple[str, str]]()
+    for counted in tally.exchanges(session.connection()):
+        if counted.alias == alias:
+            found[counted.version, counted.outcome] += counted.n
+    return tuple(Tally(version=version, outcome=outcome, n=n) for (version, outcome), n in sorted(found.items()))
 
 
 def workers(session: Session) -> tuple[Worker, ...]:
@@ -89,8 +92,9 @@ def alarm(session: Session, alias: str) -> AlarmSeen | None:
     row = session.exec(query).first()
     if row is None:
         return None
-    wanted = select(ExchangeRow).where(col(ExchangeRow.id).in_(row.examples))
-    found = {item.id: convert.exchange(item) for item in session.exec(wanted)}
+    wanted = columns(*EXCHANGE_COLUMNS).where(EXCHANGE.c.id.in_(row.examples))
+    items = (convert.exchange(item) for item in session.connection().execute(wanted))
+    found = {item.id: item for item in items}
     examples = tuple(_example(exchange_id, found.get(exchange_id)) for exchange_id in row.examples)
     return AlarmSeen(alarm=convert.alarm(row), exchange_rowid=row.exchange_rowid, report=row.report, examples=examples)
 
@@ -118,13 +122,7 @@ def estimates(session: Session, versions: Sequence[str]) -> tuple[Estimate, ...]
 
 def grades(session: Session) -> tuple[Grades, ...]:
     """Opinions by source."""
-    keys = (col(GradeRow.source), col(GradeRow.truth))
-    sums = (func.count(), func.sum(GradeRow.cost_tokens), func.max(GradeRow.at))
-    found: Any = session.connection().execute(columns(*keys, *sums).group_by(*keys).order_by(*keys))
-    return tuple(
-        Grades(source=source, truth=truth, n=n, cost_tokens=cost, last_at=last_at)
-        for source, truth, n, cost, last_at in found
-    )
+    return tuple(Grades(**counted._asdict()) for counted in tally.grades(session.connection()))
 
 
 def decision(session: Session, alias: str) -> Decision | None:

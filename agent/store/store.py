@@ -7,24 +7,29 @@ Must never know: what a row means for a decision.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event, func, insert
+from sqlalchemy import Connection, func, insert
+from sqlalchemy import select as columns
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlmodel import Session, SQLModel, col, create_engine, select
+from sqlmodel import Session, col, select
 
-from agent.store import convert
+from agent.store import convert, tally
+from agent.store.bulk import Bulk
+from agent.store.open import opened
 from agent.store.tables import (
+    EXCHANGE,
+    GRADE,
     AdapterRow,
     AlarmRow,
     DecisionRow,
     EstimateRow,
     EventRow,
-    ExchangeRow,
     GradeRow,
     OrderRow,
     RolloutRow,
@@ -32,6 +37,11 @@ from agent.store.tables import (
     WorkerRow,
 )
 from agent.types import AdapterVersion, Decision, Estimate, Exchange, Grade, InvalidInput
+
+EXCHANGE_COLUMNS = [EXCHANGE.c[name] for name in convert.EXCHANGE_FIELDS]
+"""What `convert.exchange` reads, in its order: hot loops read tuples, never objects of the ORM."""
+
+_TOLD = [WorkerRow.__table__.c[name] for name in ("worker", "assigned", "dropped")]  # type: ignore[attr-defined]
 
 
 class Store:
@@ -43,8 +53,9 @@ class Store:
     def __init__(self, url: str) -> None:
         """Open (and create) the database at an SQLAlchemy URL, e.g. `sqlite:////var/lib/trimtab/trimtab.db`."""
         self.url = url
-        self.engine = _open(url)
-        SQLModel.metadata.create_all(self.engine)
+        self.engine = opened(url)
+        statement = upsert(EXCHANGE).on_conflict_do_nothing(index_elements=["worker", "seq"])
+        self._bulk = Bulk(statement, EXCHANGE, convert.EXCHANGE_FIELDS, self.engine.dialect)
 
     @classmethod
     def at(cls, home: Path) -> Store:
@@ -69,32 +80,27 @@ class Store:
         if not exchanges:
             return 0
         rows = [convert.exchange_values(item) for item in exchanges]
-        statement = upsert(ExchangeRow).on_conflict_do_nothing(index_elements=["worker", "seq"])
-        with self.transaction() as session:
-            return _changed(session, lambda: session.execute(statement, rows))
+        with self.engine.begin() as connection:
+            return _changed(connection, lambda: self._bulk.run(connection, rows))
 
     def exchanges_after(self, cursor: int, limit: int) -> list[tuple[int, Exchange]]:
         """The next exchanges in durable order as (rowid, exchange)."""
-        query = select(ExchangeRow).where(col(ExchangeRow.rowid) > cursor).order_by(col(ExchangeRow.rowid)).limit(limit)
-        with self.transaction() as session:
-            return [(row.rowid or 0, convert.exchange(row)) for row in session.exec(query)]
+        rowid = EXCHANGE.c.rowid
+        query = columns(rowid, *EXCHANGE_COLUMNS).where(rowid > cursor).order_by(rowid).limit(limit)
+        with self.engine.connect() as connection:
+            return [(row[0], convert.exchange(row[1:])) for row in connection.execute(query)]
 
     def exchange(self, exchange_id: str) -> Exchange | None:
         """One exchange by its id (the response id that the client saw)."""
-        with self.transaction() as session:
-            row = session.exec(select(ExchangeRow).where(ExchangeRow.id == exchange_id)).first()
+        query = columns(*EXCHANGE_COLUMNS).where(EXCHANGE.c.id == exchange_id).limit(1)
+        with self.engine.connect() as connection:
+            row = connection.execute(query).first()
             return convert.exchange(row) if row else None
 
     def last_rowid(self) -> int:
         """The rowid of the newest exchange, 0 when there is none."""
         with self.transaction() as session:
-            return session.exec(select(func.max(ExchangeRow.rowid))).one() or 0
-
-    def count_by_version(self) -> dict[str, int]:
-        """Stored exchanges per adapter version."""
-        query = select(ExchangeRow.version, func.count(col(ExchangeRow.rowid))).group_by(ExchangeRow.version)
-        with self.transaction() as session:
-            return {str(version): int(n) for version, n in session.exec(query)}
+            return session.exec(select(func.max(EXCHANGE.c.rowid))).one() or 0
 
     # -- taps -------------------------------------------------------------------------------------
 
@@ -111,21 +117,23 @@ class Store:
     def capture_counts(self) -> dict[str, int]:
         """Exact capture accounting over all taps: assigned, stored, dropped, unreadable, lost.
 
-        lost = numbered by a tap but not stored (an unreadable exchange is stored, without text).
+        stored counts every exchange that ever landed, also after it was deleted; lost = numbered by a tap but never
+        stored (an unreadable exchange is stored, without text). A row proves that its tap had numbered so many.
         What a tap still holds and has not been acknowledged counts as lost until it lands.
         """
-        unread = select(func.count(col(ExchangeRow.rowid))).where(ExchangeRow.outcome == "unreadable")
-        with self.transaction() as session:
-            workers = session.exec(select(WorkerRow)).all()
-            stored = session.exec(select(func.count(col(ExchangeRow.rowid)))).one()
-            unreadable = session.exec(unread).one()
-        assigned = sum(w.assigned for w in workers)
+        with self.engine.connect() as connection:
+            told = {worker: (n, dropped) for worker, n, dropped in connection.execute(columns(*_TOLD))}
+            stored, unreadable = Counter[str](), 0
+            for counted in tally.exchanges(connection):
+                stored[counted.worker] += counted.n
+                unreadable += counted.n if counted.outcome == "unreadable" else 0
+        assigned = sum(max(told.get(worker, (0, 0))[0], stored[worker]) for worker in {*told, *stored})
         return {
             "assigned": assigned,
-            "stored": stored,
-            "dropped": sum(w.dropped for w in workers),
+            "stored": stored.total(),
+            "dropped": sum(dropped for _, dropped in told.values()),
             "unreadable": unreadable,
-            "lost": max(0, assigned - stored),
+            "lost": assigned - stored.total(),
         }
 
     # -- loops ------------------------------------------------------------------------------------
@@ -150,25 +158,26 @@ class Store:
         rows = [{name: getattr(g, name) for name in g.__dataclass_fields__} for g in grades]
         statement = upsert(GradeRow).on_conflict_do_nothing(index_elements=["exchange_id", "source"])
         with self.transaction() as session:
-            return _changed(session, lambda: session.execute(statement, rows))
+            return _changed(session.connection(), lambda: session.execute(statement, rows))
 
     def graded(self, after: int, version: str | None = None) -> list[tuple[int, Exchange, list[Grade]]]:
         """Exchanges with rowid > after that somebody graded, oldest first: (rowid, exchange, its grades)."""
+        rowid, mark = EXCHANGE.c.rowid, GRADE.c
         query = (
-            select(ExchangeRow, GradeRow)
-            .join(GradeRow, col(GradeRow.exchange_id) == col(ExchangeRow.id))
-            .where(col(ExchangeRow.rowid) > after)
-            .order_by(col(ExchangeRow.rowid))
+            columns(rowid, *EXCHANGE_COLUMNS, *(mark[name] for name in Grade.__dataclass_fields__))
+            .join(GRADE, mark.exchange_id == EXCHANGE.c.id)
+            .where(rowid > after)
+            .order_by(rowid)
         )
         if version is not None:
-            query = query.where(ExchangeRow.version == version)
+            query = query.where(EXCHANGE.c.version == version)
         found: dict[int, tuple[int, Exchange, list[Grade]]] = {}
-        with self.transaction() as session:
-            for row, mark in session.exec(query):
-                rowid = row.rowid or 0
-                if rowid not in found:
-                    found[rowid] = (rowid, convert.exchange(row), [])
-                found[rowid][2].append(convert.grade(mark))
+        split = 1 + len(EXCHANGE_COLUMNS)
+        with self.engine.connect() as connection:
+            for row in connection.execute(query):
+                if row[0] not in found:
+                    found[row[0]] = (row[0], convert.exchange(row[1:split]), [])
+                found[row[0]][2].append(Grade(**dict(zip(Grade.__dataclass_fields__, row[split:], strict=True))))
         return list(found.values())
 
     def last_estimate(self, version: str | None = None) -> Estimate | None:
@@ -277,23 +286,9 @@ class Store:
             session.add(convert.decision_row(decision))
 
 
-def _changed(session: Session, act: Callable[[], object]) -> int:
+def _changed(connection: Connection, act: Callable[[], object]) -> int:
     """Rows that a statement changed, told by the connection rather than counted in the table."""
     ask = "select total_changes()"
-    before = session.connection().exec_driver_sql(ask).scalar_one()
+    before = connection.exec_driver_sql(ask).scalar_one()
     act()
-    return int(session.connection().exec_driver_sql(ask).scalar_one() - before)
-
-
-def _open(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30} if url.startswith("sqlite") else {})
-    if engine.dialect.name == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def _pragmas(connection: Any, _record: Any) -> None:
-            cursor = connection.cursor()
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000"):
-                cursor.execute(f"PRAGMA {pragma}")
-            cursor.close()
-
-    return engine
+    return int(connection.exec_driver_sql(ask).scalar_one() - before)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Index, LargeBinary, TypeDecorator, UniqueConstraint
+from sqlalchemy import JSON, Column, DateTime, Index, LargeBinary, Table, TypeDecorator, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 
@@ -51,10 +51,7 @@ class ExchangeRow(SQLModel, table=True):
     """One redacted exchange. `rowid` orders them as they became durable; every cursor counts in it."""
 
     __tablename__ = "exchange"
-    __table_args__ = (
-        UniqueConstraint("worker", "seq"),
-        Index("exchange_tally", "alias", "version", "outcome"),  # counting never touches the texts
-    )
+    __table_args__ = (UniqueConstraint("worker", "seq"),)
 
     rowid: int | None = Field(default=None, primary_key=True)
     id: str = Field(index=True)
@@ -88,6 +85,31 @@ class ExchangeRow(SQLModel, table=True):
     gap_max_s: float | None = None
     template_version: str | None = None
     features: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
+    text_gone: str | None = None
+
+
+class ExchangeTallyRow(SQLModel, table=True):
+    """How many exchanges there ever were, up to the cursor of the state `tally`; deleting a row leaves it alone."""
+
+    __tablename__ = "tally_exchange"
+
+    worker: str = Field(primary_key=True)
+    alias: str = Field(primary_key=True)
+    version: str = Field(primary_key=True)
+    outcome: str = Field(primary_key=True)
+    n: int
+
+
+class GradeTallyRow(SQLModel, table=True):
+    """How many opinions there ever were, up to the cursor of the state `tally:grade`."""
+
+    __tablename__ = "tally_grade"
+
+    source: str = Field(primary_key=True)
+    truth: bool = Field(primary_key=True)
+    n: int
+    cost_tokens: int
+    last_at: datetime = Field(sa_column=_utc())
 
 
 class WorkerRow(SQLModel, table=True):
@@ -278,3 +300,9 @@ class StateRow(SQLModel, table=True):
     key: str = Field(primary_key=True)
     cursor: int = 0
     state: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+EXCHANGE: Table = ExchangeRow.__table__  # type: ignore[attr-defined]
+GRADE: Table = GradeRow.__table__  # type: ignore[attr-defined]
+ALL: tuple[Table, ...] = tuple(SQLModel.metadata.sorted_tables)
+"""Every table of the store."""
