@@ -290,9 +290,7 @@ NEW: tuple[Skill, ...] = (
     ),
     Skill(intent="HassVacuumReturnToBase", answer="dock {name}", names=("vacuum",), combos=("name_only",), new=True),
     Skill(intent="HassShoppingListAddItem", answer="buy {item}", combos=("item_only",), new=True, share=2),
-    Skill(
-        intent="HassShoppingListCompleteItem", answer="remove {item}", combos=("item_only",), drop="off;", new=True
-    ),
+    Skill(intent="HassShoppingListCompleteItem", answer="remove {item}", combos=("item_only",), drop="off;", new=True),
     Skill(
         intent="HassListAddItem", answer="add {item} to {name} list", names=("todo",), combos=("name_item",), new=True
     ),
