@@ -1,7 +1,7 @@
 """Many rows by one prepared statement, at the speed of the driver.
 
 Lives here: `Bulk`, an insert that SQLAlchemy compiles once and the driver repeats.
-Comes in: a Core insert and rows as mappings of column names. Goes out: rows in the table.
+Comes in: a Core insert and rows as sequences in the order of their columns. Goes out: rows in the table.
 Must never know: which table, sessions, what a row means.
 
 SQLAlchemy's own executemany spends more time on each row's parameters than SQLite does on storing it.
@@ -9,32 +9,34 @@ SQLAlchemy's own executemany spends more time on each row's parameters than SQLi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table
 from sqlalchemy.sql.dml import Insert
 
-Process = Callable[[Any], Any]
-
 
 class Bulk:
-    """`insert` compiled for `dialect` with exactly `names` as its columns. Only for positional drivers (SQLite)."""
+    """`insert` compiled for `dialect`; rows are sequences in the order of `names`. For positional drivers (SQLite)."""
 
     def __init__(self, insert: Insert, table: Table, names: Sequence[str], dialect: Dialect) -> None:
         compiled = insert.compile(dialect=dialect, column_keys=list(names))
         self._sql = str(compiled)
-        self._names: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]
-        types = {name: table.c[name].type.dialect_impl(dialect) for name in self._names}
-        found = {name: kind.bind_processor(dialect) for name, kind in types.items()}
-        self._processes: dict[str, Process] = {name: process for name, process in found.items() if process is not None}
+        order = [names.index(name) for name in compiled.positiontup or ()]
+        self._ordered = itemgetter(*order)
+        types = [table.c[names[at]].type.dialect_impl(dialect) for at in order]
+        found = [kind.bind_processor(dialect) for kind in types]
+        self._processes = [(at, process) for at, process in enumerate(found) if process is not None]
 
-    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    def run(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
         """Insert all rows; the caller's transaction decides when they last."""
         connection.exec_driver_sql(self._sql, [self._values(row) for row in rows])
 
-    def _values(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
-        values = dict(row)
-        for name, process in self._processes.items():
-            values[name] = process(values[name])
-        return tuple(map(values.__getitem__, self._names))
+    def _values(self, row: Sequence[Any]) -> tuple[Any, ...]:
+        values = list(self._ordered(row))
+        for at, process in self._processes:
+            value = values[at]
+            if value is not None:
+                values[at] = process(value)
+        return tuple(values)

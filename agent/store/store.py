@@ -79,8 +79,8 @@ class Store:
         """Store a batch; a (worker, seq) that is already there is left alone. Returns how many were new."""
         if not exchanges:
             return 0
-        rows = [convert.exchange_values(item) for item in exchanges]
         with self.engine.begin() as connection:
+            rows = map(convert.exchange_values, exchanges)
             return _changed(connection, lambda: self._bulk.run(connection, rows))
 
     def exchanges_after(self, cursor: int, limit: int) -> list[tuple[int, Exchange]]:

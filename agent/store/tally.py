@@ -50,7 +50,7 @@ def exchanges(connection: Connection) -> list[ExchangesCounted]:
     tail = _tail(EXCHANGE, keys, sums, cursor=_cursor(EXCHANGES))
     both = union_all(select(_EXCHANGES), tail).subquery()
     by = [both.c[key] for key in keys]
-    return [ExchangesCounted(*row) for row in connection.execute(select(*by, func.sum(both.c.n)).group_by(*by))]
+    return [ExchangesCounted._make(row) for row in connection.execute(select(*by, func.sum(both.c.n)).group_by(*by))]
 
 
 def grades(connection: Connection) -> list[GradesCounted]:
@@ -59,7 +59,7 @@ def grades(connection: Connection) -> list[GradesCounted]:
     both = union_all(select(_GRADES), tail).subquery()
     by = [both.c[key] for key in _GRADE_KEYS]
     sums = (func.sum(both.c.n), func.sum(both.c.cost_tokens), func.max(both.c.last_at))
-    return [GradesCounted(*row) for row in connection.execute(select(*by, *sums).group_by(*by).order_by(*by))]
+    return [GradesCounted._make(row) for row in connection.execute(select(*by, *sums).group_by(*by).order_by(*by))]
 
 
 def fold(engine: Engine) -> bool:
