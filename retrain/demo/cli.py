@@ -83,7 +83,7 @@ def run(
         document |= {"closed": not broken, "broken_promises": broken}
         summary.write(home / "summary.json", document)
         png, page = chart.draw(picture(loop, document), home)
-        console.print(summary.table(document))
+        console.print(summary.tables(document))
         console.print(f"summary: {home / 'summary.json'}\nchart:   {png}\n         {page}", highlight=False)
         for promise in broken:
             console.print(f"[red]not closed: {promise}[/]")

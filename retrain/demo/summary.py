@@ -1,7 +1,7 @@
-"""What the story came to: one JSON document, one table, and whether the loop really closed.
+"""What the story came to: one JSON document, two tables, and whether the loop really closed.
 
 Lives here: counting over what the clients saw, the store's own records, and the last status.
-Comes in: a finished loop. Goes out: `summary.json`, a rich table, and the list of promises that were not kept.
+Comes in: a finished loop. Goes out: `summary.json`, rich tables, and the list of promises that were not kept.
 Must never know: how to wait or to start anything.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 from sqlmodel import select
 
@@ -109,18 +110,18 @@ def write(path: Path, document: dict[str, Any]) -> None:
     scratch.replace(path)
 
 
-def table(summary: dict[str, Any]) -> Table:
-    """The last thing on the terminal."""
-    shown = Table(title="The loop", title_justify="left", show_header=True, header_style="bold")
+def tables(summary: dict[str, Any]) -> Group:
+    """The last thing on the terminal: quality in the three parts of the story, and the rest as a list."""
+    quality = Table(header_style="bold")
     for column in ("", "reference", "drifted", "recovered"):
-        shown.add_column(column, justify="left" if not column else "right")
+        quality.add_column(column, justify="right" if column else "left")
     phases = [summary[f"quality_{k}"] for k in ("reference", "drifted", "recovered")]
-    shown.add_row("measured quality", *(_interval(p) for p in phases))
-    shown.add_row("exact accuracy", *(_share(p["exact_accuracy"]) for p in phases))
-    shown.add_row("answers", *(str(p["answers"]) for p in phases))
-    shown.add_row("labels / judged", *(f"{p['n_truth']} / {p['n_judged']}" for p in phases))
-    shown.add_section()
+    quality.add_row("measured quality", *(_interval(p) for p in phases))
+    quality.add_row("exact accuracy", *(_share(p["exact_accuracy"]) for p in phases))
+    quality.add_row("answers", *(str(p["answers"]) for p in phases))
+    quality.add_row("labels / judged", *(f"{p['n_truth']} / {p['n_judged']}" for p in phases))
     exchanges = summary["exchanges"]
+    rest = Table.grid(padding=(0, 2))
     for name, value in (
         ("sent / captured / lost", f"{exchanges['sent']} / {exchanges['captured']} / {exchanges['lost']}"),
         ("failed requests", summary["failed_requests"]),
@@ -132,8 +133,8 @@ def table(summary: dict[str, Any]) -> Table:
         ("loop", f"{summary['seconds']['loop'] / 60:.1f} min"),
         ("peak memory", ", ".join(f"{k} {v} MB" for k, v in summary["peak_memory_mb"].items())),
     ):
-        shown.add_row(name, str(value), "", "")
-    return shown
+        rest.add_row(name, str(value))
+    return Group(quality, rest)
 
 
 def _quality(estimate: dict[str, Any] | None, answered: Sequence[Answered]) -> dict[str, Any]:
