@@ -29,6 +29,11 @@ def asked(body: Mapping[str, Any]) -> list[Message]:
     return messages
 
 
+def offered(body: Mapping[str, Any]) -> list[str]:
+    """Names of the tools that the model may call."""
+    return [text(mapping(tool).get("name")) for tool in items(body.get("tools"))]
+
+
 def answered(body: Mapping[str, Any], reply: Reply) -> None:
     """Read a whole message object."""
     reply.name(body)

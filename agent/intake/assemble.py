@@ -1,29 +1,31 @@
 """A capture becomes an exchange (pure).
 
-Lives here: the table of API shapes, and what is taken from where.
+Lives here: what is taken from where.
 Comes in: `serving.wire.Capture`, bytes as they passed. Goes out: `Exchange`, not yet redacted.
 Must never know: sockets, the clock, the store. Raises `Unreadable` and nothing else.
 
-How the answer was cut into chunks decides `ttft_s` alone; the rest comes from the joined bytes.
+How the answer was cut into chunks decides `ttft_s` and the gaps alone; the rest comes from the joined bytes.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import sub
 from typing import Any
 
-from agent.intake import anthropic, openai_chat, openai_responses
+from agent.intake.bodies import Marks, unpacked
 from agent.intake.reply import Reply, mapping, text
-from agent.intake.sse import events
-from agent.types import Exchange, Message, Outcome, TrimtabError
+from agent.intake.shapes import Shape, shape_of
+from agent.intake.stream import Span, decoded, read_stream
+from agent.types import Exchange, Outcome, TrimtabError
 from serving.wire import Capture
 
-_LABEL_CHARS = 200
+_LABEL_CHARS = 4000
+_MAX_TOOLS = 128
 _LAST_UNIX_S = 253_402_300_799.0  # 9999-12-31
 _STREAM = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:data|event|id|retry)?:")
 
@@ -33,27 +35,11 @@ class Unreadable(TrimtabError):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """How one API writes requests, whole answers and stream events."""
+class Assembled:
+    """An exchange, and what the client asked its response to be called, if it did."""
 
-    asked: Callable[[Mapping[str, Any]], list[Message]]
-    answered: Callable[[Mapping[str, Any], Reply], None]
-    told: Callable[[Mapping[str, Any], Reply], bool]
-
-
-CHAT = Shape(openai_chat.chat_asked, openai_chat.answered, openai_chat.told)
-COMPLETION = Shape(openai_chat.completion_asked, openai_chat.answered, openai_chat.told)
-RESPONSES = Shape(openai_responses.asked, openai_responses.answered, openai_responses.told)
-MESSAGES = Shape(anthropic.asked, anthropic.answered, anthropic.told)
-
-SHAPES = {
-    "/v1/chat/completions": CHAT,
-    "/v1/completions": COMPLETION,
-    "/v1/responses": RESPONSES,
-    "/v1/messages": MESSAGES,
-}
-"""Paths whose text is read; others are counted, without text. `/invocations` is known by its body."""
-_BY_BODY = {"messages": CHAT, "prompt": COMPLETION}
+    exchange: Exchange
+    chosen_id: str | None
 
 
 def assemble(capture: Capture) -> Exchange:
@@ -61,6 +47,11 @@ def assemble(capture: Capture) -> Exchange:
 
     Failed, abandoned and cut exchanges give what can be read, down to no text at all.
     """
+    return read(capture).exchange
+
+
+def read(capture: Capture) -> Assembled:
+    """As `assemble`, with what redaction must know beside it."""
     try:
         return _assemble(capture)
     except (ValueError, RecursionError) as why:
@@ -87,22 +78,21 @@ def unreadable(capture: Capture) -> Exchange:
     )
 
 
-def _assemble(capture: Capture) -> Exchange:
+def _assemble(capture: Capture) -> Assembled:
     started_at = _moment(capture.started_at)
     if started_at is None:
         raise ValueError(f"it started at {capture.started_at}, which is no time")
-    outcome, good = Outcome(capture.outcome), capture.status == 200
+    outcome, good, headers = Outcome(capture.outcome), capture.status == 200, capture.headers
     whole = good and outcome is Outcome.COMPLETE
-    body = _object(capture.request, "the request", strict=whole and not capture.request_cut)
-    shape = SHAPES.get(capture.path) or (_shape_of(body) if capture.path == "/invocations" else None)
-    reply, ttft_s, streamed = Reply(), None, _is_stream(body, capture.response)
-    if shape and good and streamed:
-        ttft_s = _read_stream(capture, shape, reply)
-    elif shape and good:
-        strict = whole and not capture.response_cut
-        shape.answered(_object(capture.response, "the answer", strict=strict), reply)
-    asked_model = text(body.get("model"))
-    return Exchange(
+    strict = whole and not capture.request_cut
+    request, _ = unpacked(capture.request, encoding=headers.get("content-encoding", ""), strict=strict)
+    body = decoded(request, "the request", strict=strict)
+    shape = shape_of(capture.path, body)
+    reply, told = Reply(), _Told()
+    if shape and good:
+        told = _read_answer(capture, body, shape, reply, whole=whole and not capture.response_cut)
+    asked_model, metadata = text(body.get("model")), mapping(body.get("metadata"))
+    exchange = Exchange(
         id=_label(reply.id) or _own_id(capture),
         worker=capture.worker,
         seq=capture.seq,
@@ -116,57 +106,63 @@ def _assemble(capture: Capture) -> Exchange:
         answer=reply.answer,
         reasoning=reply.reasoning,
         finish_reason=_label(reply.finish_reason),
-        streamed=streamed,
-        user=_user(body, capture.headers),
-        conversation=_conversation(body, capture.headers),
-        template=_label(mapping(body.get("metadata")).get("template")),
+        streamed=told.streamed,
+        user=_user(body, headers),
+        conversation=_conversation(body, headers),
+        template=_label(metadata.get("template")) or _label(headers.get("x-trimtab-template")),
+        template_version=_label(metadata.get("template_version")) or _label(headers.get("x-trimtab-template-version")),
         prompt_tokens=reply.prompt_tokens,
         answer_tokens=reply.answer_tokens,
-        ttft_s=ttft_s,
+        ttft_s=told.ttft_s,
         total_s=capture.total_us / 1e6,
         request_cut_bytes=capture.request_cut,
         response_cut_bytes=capture.response_cut,
+        tools=tuple(name for name in shape.offered(body)[:_MAX_TOOLS] if name) if shape else (),
+        tool_calls=reply.tool_calls,
+        answers=reply.answers,
+        logprob_mean=reply.logprob_mean,
+        gap_p50_s=told.gap_p50_s,
+        gap_max_s=told.gap_max_s,
     )
+    return Assembled(exchange, text(body.get("request_id")) or headers.get("x-request-id"))
 
 
-def _shape_of(body: Mapping[str, Any]) -> Shape | None:
-    return next((shape for key, shape in _BY_BODY.items() if key in body), None)
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """How an answer came."""
+
+    streamed: bool = False
+    ttft_s: float | None = None
+    gap_p50_s: float | None = None
+    gap_max_s: float | None = None
 
 
-def _object(raw: bytes, what: str, *, strict: bool) -> Mapping[str, Any]:
-    """The JSON object in bytes; when it is none, ValueError if strict, else an empty object."""
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        found = None
-    if strict and not isinstance(found, dict):
-        raise ValueError(f"{what} is not a JSON object")
-    return mapping(found)
+def _read_answer(capture: Capture, body: Mapping[str, Any], shape: Shape, reply: Reply, *, whole: bool) -> _Told:
+    response, marks = unpacked(capture.response, capture.marks, strict=whole)
+    if not (_STREAM.match(response) if response else body.get("stream") is True):
+        shape.answered(decoded(response, "the answer", strict=whole and not shape.lax), reply)
+        return _Told()
+    complete = capture.outcome == Outcome.COMPLETE
+    span = read_stream(response, shape, reply, strict=complete, whole=whole)
+    return _Told(streamed=True) if span is None else _times(span, marks)
 
 
-def _is_stream(body: Mapping[str, Any], response: bytes) -> bool:
-    return bool(_STREAM.match(response)) if response else body.get("stream") is True
-
-
-def _read_stream(capture: Capture, shape: Shape, reply: Reply) -> float | None:
-    """Feed every event to the shape; seconds from the request to the chunk that brought the first content."""
-    first_end = None
-    last = len(capture.response)
-    for end, data in events(capture.response):
-        if data == b"[DONE]":
-            continue
-        strict = end < last or not capture.response_cut
-        strict = strict and capture.outcome == "complete"
-        if shape.told(_object(data, "an event of the stream", strict=strict), reply) and first_end is None:
-            first_end = end
-    if first_end is None:
-        return None
-    seen = 0
-    for offset_us, nbytes in capture.marks:
-        seen += nbytes
-        if seen >= first_end:
-            return offset_us / 1e6
-    return None
+def _times(span: Span, marks: Marks) -> _Told:
+    """Seconds to the chunk that completed the first content, and between the chunks from there to the last content."""
+    moments, end, first, last = [], 0, span.first, span.last
+    for offset_us, nbytes in marks:
+        end += nbytes
+        if end >= first:
+            moments.append(offset_us)
+            if end >= last:
+                break
+    if not moments:
+        return _Told(streamed=True)
+    gaps = sorted(map(sub, moments[1:], moments))
+    if not gaps:
+        return _Told(streamed=True, ttft_s=moments[0] / 1e6)
+    median = (gaps[len(gaps) // 2] + gaps[(len(gaps) - 1) // 2]) / 2
+    return _Told(streamed=True, ttft_s=moments[0] / 1e6, gap_p50_s=median / 1e6, gap_max_s=gaps[-1] / 1e6)
 
 
 def _user(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:

@@ -24,6 +24,16 @@ def chat_asked(body: Mapping[str, Any]) -> list[Message]:
     return asked
 
 
+def batch_asked(body: Mapping[str, Any]) -> list[Message]:
+    """Messages of several conversations, one after the other; answer n belongs to conversation n."""
+    return [message for asked in items(body.get("messages")) for message in chat_asked({"messages": asked})]
+
+
+def offered(body: Mapping[str, Any]) -> list[str]:
+    """Names of the tools that the model may call."""
+    return [text(mapping(mapping(tool).get("function")).get("name")) for tool in items(body.get("tools"))]
+
+
 def completion_asked(body: Mapping[str, Any]) -> list[Message]:
     """The prompt as one user message; prompts of token ids have no text."""
     return [Message(role="user", text=content(body.get("prompt")))]
@@ -46,12 +56,17 @@ def told(body: Mapping[str, Any], reply: Reply) -> bool:
         said = mapping(part.get("message")) or mapping(part.get("delta"))
         words = content(said.get("content")) or text(said.get("refusal")) or text(part.get("text"))
         thought = text(said.get("reasoning_content")) or text(said.get("reasoning"))
-        choice.text.append(words)
-        choice.reasoning.append(thought)
+        if words:
+            choice.text.append(words)
+        if thought:
+            choice.reasoning.append(thought)
         came = bool(words or thought) or came
         for n, tool in enumerate(items(said.get("tool_calls"))):
             function = mapping(mapping(tool).get("function"))
             index = position(mapping(tool).get("index"), n)
             came = choice.tool(index, function.get("name"), function.get("arguments")) or came
+        if "logprobs" in part:
+            chances = mapping(part["logprobs"])
+            reply.weigh(chances.get("content") or chances.get("token_logprobs"))
         choice.finish_reason = text(part.get("finish_reason")) or choice.finish_reason
     return came

@@ -35,12 +35,18 @@ def asked(body: Mapping[str, Any]) -> list[Message]:
     return messages
 
 
+def offered(body: Mapping[str, Any]) -> list[str]:
+    """Names of the tools that the model may call; built-in ones are named by their type."""
+    return [text(tool.get("name")) or text(tool.get("type")) for tool in map(mapping, items(body.get("tools")))]
+
+
 def answered(body: Mapping[str, Any], reply: Reply) -> None:
     """Read a whole response object; it replaces what a stream has told so far."""
     reply.name(body)
     reply.spend(body.get("usage"), "input_tokens", "output_tokens")
     reply.failed = reply.failed or isinstance(body.get("error"), dict) or body.get("status") == "failed"
     reply.choices.clear()
+    reply.logprobs.clear()
     choice = reply.choice(0)
     for n, item in enumerate(map(mapping, items(body.get("output")))):
         if item.get("type") == "function_call":
@@ -49,6 +55,8 @@ def answered(body: Mapping[str, Any], reply: Reply) -> None:
             choice.reasoning.append(content(item.get("content")) or content(item.get("summary")))
         else:
             choice.text.append(content(item.get("content")))
+            for part in map(mapping, items(item.get("content"))):
+                reply.weigh(part.get("logprobs"))
     reason = text(mapping(body.get("incomplete_details")).get("reason"))
     reason = {"max_output_tokens": "length"}.get(reason, reason)
     choice.finish_reason = reason or _FINISH.get(text(body.get("status")))
@@ -66,6 +74,7 @@ def told(event: Mapping[str, Any], reply: Reply) -> bool:
     choice, delta = reply.choice(0), text(event.get("delta"))
     if kind == "response.output_text.delta":
         choice.text.append(delta)
+        reply.weigh(event.get("logprobs"))
     elif kind.startswith("response.reasoning") and kind.endswith(".delta"):
         choice.reasoning.append(delta)
     elif kind == "response.function_call_arguments.delta":

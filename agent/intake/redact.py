@@ -8,13 +8,15 @@ Must never know: where it goes. It fails closed: what cannot be redacted is stor
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from agent.intake.patterns import RULES
-from agent.types import Exchange, InvalidInput, Message, Outcome
+from agent.intake.names import Names
+from agent.intake.patterns import mask
+from agent.types import Exchange, InvalidInput, Message, Outcome, ToolCall
 
 MAX_PATTERN_CHARS = 1000
 _PLACEHOLDER = "[REDACTED]"
@@ -22,29 +24,39 @@ _UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
 _ENGINE_ID = re.compile(r"[a-z]{2,10}[-_][0-9a-f]{16,32}|[a-z]{2,10}[-_][0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _MAX_ROLE_CHARS = 32
+_LABEL_CHARS = 200
+_LABELS = 4096
+_ESCAPE = re.compile(r"\\u00([2-7][0-9A-Fa-f])")
 
 
 class Redactor:
     """Masks private data by the built-in rules and by the owner's own RE2 patterns.
 
-    `patterns` are RE2 syntax, at most 1,000 characters each; `user_key` keys the hash that stands for a user.
-    Raises InvalidInput for a pattern that RE2 does not know or that matches the empty text.
+    `patterns` are RE2 syntax, at most 1,000 characters each; `user_key` keys the hash that stands for a user; `names`
+    are people's, masked wherever they stand. Raises InvalidInput for a pattern that RE2 does not know or that matches
+    the empty text.
     """
 
-    def __init__(self, patterns: Sequence[str] = (), user_key: str = "trimtab") -> None:
+    def __init__(self, patterns: Sequence[str] = (), user_key: str = "trimtab", names: Iterable[str] = ()) -> None:
         self._patterns = [_compile(pattern) for pattern in patterns]
         self._key = blake2b(user_key.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+        self._names = Names(names)
+        self._label = lru_cache(_LABELS)(self._short)
         self.failures = 0
         """Exchanges whose text was thrown away because redaction failed."""
 
     def text(self, text: str) -> str:
-        """The text with private data masked; lone surrogates and NULs, unfit for databases, become U+FFFD."""
+        r"""The text with private data masked; lone surrogates and NULs, unfit for databases, become U+FFFD.
+
+        `\u0040` and the like, as JSON within a text has them, are resolved first, or they would hide an address.
+        """
         text = _storable(text)
+        if "\\u00" in text:
+            text = _ESCAPE.sub(_resolved, text)
         for pattern in self._patterns:
             text = pattern.sub(_PLACEHOLDER, text)
-        for rule in RULES:
-            text = rule.apply(text)
-        return text
+        text = mask(text)
+        return self._names.mask(text) if self._names else text
 
     def hash(self, name: str) -> str:
         """32 hex digits that stand for a name: equal names, equal digits, for as long as the key is kept."""
@@ -65,16 +77,22 @@ class Redactor:
         return replace(
             exchange,
             id=self._id(exchange, chosen_id),
-            path=self.text(exchange.path),
-            alias=self.text(exchange.alias),
-            version=self.text(exchange.version),
+            path=self._label(exchange.path),
+            alias=self._label(exchange.alias),
+            version=self._label(exchange.version),
             messages=tuple(Message(role=self._role(m.role), text=self.text(m.text)) for m in exchange.messages),
             answer=self.text(exchange.answer),
-            reasoning=self.text(exchange.reasoning),
+            reasoning=self.text(exchange.reasoning) if exchange.reasoning else "",
             finish_reason=self._optional(exchange.finish_reason),
             user=self.hash(exchange.user) if exchange.user else None,
             conversation=self.hash(exchange.conversation) if exchange.conversation else None,
             template=self._optional(exchange.template),
+            template_version=self._optional(exchange.template_version),
+            tools=tuple(map(self._label, exchange.tools)),
+            tool_calls=tuple(
+                ToolCall(name=self._label(call.name), arguments=self.text(call.arguments))
+                for call in exchange.tool_calls
+            ),
         )
 
     def _id(self, exchange: Exchange, chosen_id: str | None) -> str:
@@ -90,7 +108,11 @@ class Redactor:
         return role if role in _ROLES else self.text(role)[:_MAX_ROLE_CHARS]
 
     def _optional(self, label: str | None) -> str | None:
-        return None if label is None else self.text(label)
+        return None if label is None else self._label(label)
+
+    def _short(self, label: str) -> str:
+        """A label, redacted before it is cut, so that no half of a secret is left."""
+        return self.text(label)[:_LABEL_CHARS]
 
 
 def blank(exchange: Exchange) -> Exchange:
@@ -109,11 +131,19 @@ def blank(exchange: Exchange) -> Exchange:
         user=None,
         conversation=None,
         template=None,
+        template_version=None,
+        tools=(),
+        tool_calls=(),
     )
 
 
 def _own_id(exchange: Exchange) -> str:
     return f"{_storable(exchange.worker)}-{exchange.seq}"
+
+
+def _resolved(escape: re.Match[str]) -> str:
+    letter = chr(int(escape[1], 16))
+    return escape.group() if letter in '"\\\x7f' else letter
 
 
 def _storable(text: str) -> str:

@@ -8,11 +8,17 @@ Must never know: captures, times, which API it serves. Nothing here raises on od
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.types import ToolCall
+
 _MAX_COUNT = 2**53
+_NO_LOGPROB = -9999.0
+"""What vLLM writes for minus infinity, which JSON does not know."""
+_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -54,16 +60,19 @@ def content(value: Any) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def call(name: Any, arguments: Any) -> str:
-    """A tool call as text, `name({"key":"value"})`, JSON escapes resolved for redaction to see."""
-    if isinstance(arguments, str):
+def arguments_of(given: Any) -> str:
+    """Arguments of a tool call as JSON text with its escapes resolved, for redaction to see; broken JSON as it is."""
+    if isinstance(given, str):
         try:
-            arguments = json.loads(arguments)
+            given = json.loads(given)
         except (ValueError, RecursionError):
-            return f"{text(name)}({arguments})"
-    if arguments is None:
-        return f"{text(name)}()"
-    return f"{text(name)}({json.dumps(arguments, ensure_ascii=False, separators=(',', ':'))})"
+            return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), given)
+    return "" if given is None else json.dumps(given, ensure_ascii=False, separators=(",", ":"))
+
+
+def call(name: Any, arguments: Any) -> str:
+    """A tool call as text, `name({"key":"value"})`."""
+    return f"{text(name)}({arguments_of(arguments)})"
 
 
 def calls(tool_calls: Any) -> list[str]:
@@ -91,10 +100,19 @@ class Choice:
             known.append(arguments)
         return bool(name or arguments)
 
+    def called(self) -> list[ToolCall]:
+        """Tool calls in their order."""
+        if not self.tools:
+            return []
+        known = (self.tools[index] for index in sorted(self.tools))
+        return [ToolCall(name=name, arguments=arguments_of("".join(rest) or None)) for name, *rest in known]
+
     def whole(self) -> str:
         """Text, then tool calls, one a line."""
         said = "".join(self.text)
-        called = [call(name, "".join(rest) or None) for name, *rest in (self.tools[i] for i in sorted(self.tools))]
+        if not self.tools:
+            return said
+        called = [f"{tool.name}({tool.arguments})" for tool in self.called()]
         return "\n".join(part for part in (said, *called) if part)
 
 
@@ -108,6 +126,8 @@ class Reply:
     answer_tokens: int | None = None
     failed: bool = False
     choices: dict[int, Choice] = field(default_factory=dict)
+    logprobs: list[float] = field(default_factory=list)
+    vectors: int = 0
 
     def choice(self, index: Any) -> Choice:
         """The choice with this index, made when it is new."""
@@ -125,6 +145,28 @@ class Reply:
             n = count(used.get(key))
             if n is not None:
                 setattr(self, name, n)
+
+    def weigh(self, logprobs: Any) -> None:
+        """Take log-probabilities: plain numbers, or objects with a `logprob`."""
+        for item in items(logprobs):
+            value = item.get("logprob") if isinstance(item, dict) else item
+            if isinstance(value, int | float) and not isinstance(value, bool) and _NO_LOGPROB < value <= 0:
+                self.logprobs.append(float(value))
+
+    @property
+    def logprob_mean(self) -> float | None:
+        """Mean log-probability of a token of the answer, None when the client asked for none."""
+        return sum(self.logprobs) / len(self.logprobs) if self.logprobs else None
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls of all choices."""
+        return tuple(call for index in sorted(self.choices) for call in self.choices[index].called())
+
+    @property
+    def answers(self) -> int:
+        """Choices, or vectors; at least 1, because something was asked."""
+        return max(len(self.choices), self.vectors, 1)
 
     @property
     def answer(self) -> str:

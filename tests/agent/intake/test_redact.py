@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.intake.assemble import assemble
-from agent.intake.patterns import luhn
+from agent.intake.numbers import luhn
 from agent.intake.redact import MAX_PATTERN_CHARS, Redactor
 from agent.types import InvalidInput, Message, Outcome
 from tests.agent.intake.captures import CHAT, CHAT_ANSWER, capture

@@ -1,0 +1,129 @@
+"""Keys, tokens and passwords (pure).
+
+Lives here: forms that issuers give their keys, and values that a word such as `password` announces.
+Comes in: text. Goes out: the same text with [SECRET] in their place.
+Must never know: exchanges, settings, the other rules.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+
+_B64 = r"[A-Za-z0-9_\-]"
+_PEM = re.compile(
+    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+    r"(?s:.*?)(?:-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\Z)"
+)
+_TOKEN = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    + "|".join(
+        (
+            rf"sk-{_B64}{{16,}}+",
+            r"[srp]k_(?:live|test)_[A-Za-z0-9]{10,}+",
+            r"A(?:KIA|SIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
+            r"gh[pousr]_[A-Za-z0-9]{20,}+",
+            r"github_pat_[A-Za-z0-9_]{20,}+",
+            rf"glpat-{_B64}{{16,}}+",
+            r"hf_[A-Za-z0-9]{20,}+",
+            r"npm_[A-Za-z0-9]{30,}+",
+            rf"pypi-{_B64}{{30,}}+",
+            r"do[opr]_v1_[a-f0-9]{32,}+",
+            r"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{30,}+",
+            r"x(?:ox[abeoprs]|app)-[A-Za-z0-9\-]{10,}+",
+            rf"AIza{_B64}{{30,}}+",
+            rf"ya29\.{_B64}{{20,}}+",
+            rf"SG\.{_B64}{{16,}}+\.{_B64}{{16,}}+",
+            rf"\d{{8,10}}:AA{_B64}{{30,}}+",
+            rf"eyJ{_B64}{{6,}}+\.{_B64}{{6,}}+(?:\.{_B64}*+)?",
+        )
+    )
+    + ")"
+)
+_TOKEN_SIGNS = (
+    "sk-", "k_live_", "k_test_", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-",
+    "hf_", "npm_", "pypi-", "_v1_", "shp", "xox", "xapp-", "AIza", "ya29.", "SG.", ":AA", "eyJ",
+)  # fmt: skip
+_SLACK_HOOK = re.compile(r"(hooks\.slack\.com/services/)[A-Za-z0-9/]{20,}+")
+_URL_PASSWORD = re.compile(r"://[^\s/@:]{0,256}:[^\s/@]{1,256}@")
+_BEARER = re.compile(r"(?i)\b(bearer|basic)( +)(?=[^\s\d]{0,512}\d)[A-Za-z0-9._~+/=\-]{16,}+")
+
+_WORDS = ("pass", "secret", "token", "key", "pwd", "credential")
+_LONG = b"a" * 16
+_LETTERS = bytes(0x61 if chr(code).isalnum() or chr(code) in "_-./+=:" else 0x20 for code in range(0x80)) + b" " * 0x80
+_QUOTE = r"(?:\\?[\"'])?"
+_NAMED = re.compile(
+    r"(?i)(?P<word>api[_\- ]?key|secret(?:[_\- ]?(?:access[_\- ]?)?key)?"
+    r"|(?:access|auth|private|encryption|account|master)[_\- ]?key"
+    r"|token|passw(?:or)?d|passphrase|passwort|pwd|credentials?)"
+    rf"(?P<between>{_QUOTE}(?:\s(?:for|to|of|zum|für|von)(?:\s\w{{1,20}}){{1,4}}?)?"
+    rf"(?:\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}|\s{{1,3}}(?:is|was|ist|lautet)\s{{1,3}}){_QUOTE})"
+    r"(?P<value>[^\s\"'\\,;<>(){}\[\]&|]{6,}+)"
+)
+_PASSWORDS = ("passw", "pwd", "passphrase")
+_CODE = re.compile(
+    r"(?i)none\b|null\b|true\b|false\b|undefined\b|required\b|optional\b|string\b|\$|/|~|\*+$|x+$|\.\.\."
+    r"|[a-z_]+(?:\.[a-z_]+)+$"
+)
+_HEX = re.compile(r"[0-9A-Fa-f]{16,}")
+_MIN_TOKEN_CHARS = 16
+_MIN_BITS = 3.0
+
+
+def secrets(text: str) -> str:
+    """The text with keys, tokens and passwords masked."""
+    if "-----BEGIN" in text:
+        text = _PEM.sub("[SECRET]", text)
+    if _LONG in text.encode("utf-8", "surrogatepass").translate(_LETTERS):
+        text = _tokens(text)
+    if "://" in text:
+        text = _URL_PASSWORD.sub("://[SECRET]@", text)
+    low = text.lower()
+    for word in _WORDS:
+        if word in low:
+            return _NAMED.sub(_named, text)
+    return text
+
+
+def _tokens(text: str) -> str:
+    """Mask what issuers give out: none is shorter than 16 letters."""
+    for sign in _TOKEN_SIGNS:
+        if sign in text:
+            text = _TOKEN.sub("[SECRET]", text)
+            break
+    if "hooks.slack" in text:
+        text = _SLACK_HOOK.sub(r"\1[SECRET]", text)
+    low = text.lower()
+    return _BEARER.sub(r"\1\2[SECRET]", text) if "bearer " in low or "basic " in low else text
+
+
+def _named(match: re.Match[str]) -> str:
+    """Mask a value when it looks like a secret rather than a word or code."""
+    word, between, value = match["word"], match["between"], match["value"]
+    after = match.string[match.end() : match.end() + 2]
+    if _CODE.match(value) or after[:1] in ("(", "["):
+        return match.group()
+    if any(part in word.lower() for part in _PASSWORDS):
+        digits = any(letter.isdigit() for letter in value)
+        spoken = between.strip(" \"'\\").isalpha()
+        prose = value.strip(".!?").isalpha() and (spoken or (after[:1] == " " and after[1:].isalpha()))
+        secret = digits or not prose
+    else:
+        secret = _is_random(value)
+    return f"{word}{between}[SECRET]" if secret else match.group()
+
+
+def _is_random(value: str) -> bool:
+    """Long, with digits among letters, and no letter much commoner than others: nothing that a person would write."""
+    if len(value) < _MIN_TOKEN_CHARS:
+        return False
+    if _HEX.fullmatch(value):
+        return True
+    return any(c.isdigit() for c in value) and any(c.isalpha() for c in value) and _bits(value[:200]) >= _MIN_BITS
+
+
+def _bits(value: str) -> float:
+    """Shannon entropy, bits a character."""
+    n = len(value)
+    return -sum(times / n * math.log2(times / n) for times in Counter(value).values())
