@@ -27,6 +27,8 @@ from agent.intake.reply import content, items, mapping, text
 Message = dict[str, Any]
 _ROLES = {f"gen_ai.{role}.message": role for role in ("system", "user", "assistant", "tool")}
 _CHOICE = "gen_ai.choice"
+_OTHER_WORDS = {"human": "user", "ai": "assistant", "model": "assistant"}
+"""What some frameworks call the roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,8 @@ def _message(raw: Mapping[str, Any], role: str) -> Message:
     parts = [mapping(part) for part in items(said.get("parts"))]
     words = [content(said.get("content")), *(content(p.get("text")) for p in _contents_of(said))]
     words += [_result(p) if p.get("type") == "tool_call_response" else _words(p) for p in parts]
-    message: Message = {"role": text(said.get("role")) or role, "content": "\n".join(filter(None, words))}
+    named = text(said.get("role")).lower() or role
+    message: Message = {"role": _OTHER_WORDS.get(named, named), "content": "\n".join(filter(None, words))}
     thought = "\n".join(text(p.get("content")) for p in parts if p.get("type") == "reasoning")
     if thought:
         message["reasoning_content"] = thought
