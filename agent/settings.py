@@ -51,6 +51,18 @@ class CaptureSettings(_Section):
     """Your own RE2 patterns; what they match is replaced by [REDACTED] before anything is stored."""
     user_key: str = "trimtab"
     """Key of the hash that stands for a user's name in the store; change it to unlink old records."""
+    keep_per_window: int | None = Field(default=None, ge=0)
+    """Texts that stay of each `drift.window_rows` exchanges once all loops have read them, chosen by chance; beside
+    them stays whatever was graded, is named by an open order, or is an alarm's example. None keeps all."""
+    keep_days: float = Field(default=30.0, gt=0)
+    """Days after which an exchange is deleted; what it counted for stays counted."""
+    keep_labelled_days: float = Field(default=365.0, gt=0)
+    """The same for an exchange that a person labelled; nothing shortens it, not even `keep_bytes`."""
+    keep_bytes: int = Field(default=2 * 1024**3, ge=1024**2)
+    """Size of the database, in bytes, above which the oldest exchanges are deleted before their days are over."""
+    min_free_mb: int = Field(default=200, ge=0)
+    """Free megabytes of the disk below which no texts are stored, only numbers and profiles; they come back by
+    themselves at one and a half times as much."""
 
 
 class DriftSettings(_Section):

@@ -33,16 +33,17 @@ class Health:
 
 
 class Loops:
-    """Calls each loop every `tick_s` seconds in a thread of a pool of its own."""
+    """Calls each loop every `tick_s` seconds, or as `every_s` says, in a thread of a pool of its own."""
 
-    def __init__(self, loops: Mapping[str, Loop], tick_s: float) -> None:
+    def __init__(self, loops: Mapping[str, Loop], tick_s: float, every_s: Mapping[str, float] | None = None) -> None:
         self.health = {name: Health() for name in loops}
         self._loops = dict(loops)
         pool = ThreadPoolExecutor(max_workers=len(loops))
         self._scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
         for name in loops:
+            seconds = (every_s or {}).get(name, tick_s)
             self._scheduler.add_job(
-                self._call, "interval", args=[name], seconds=tick_s, id=name, max_instances=1, coalesce=True,
+                self._call, "interval", args=[name], seconds=seconds, id=name, max_instances=1, coalesce=True,
                 misfire_grace_time=None, next_run_time=datetime.now(UTC),
             )  # fmt: skip
 

@@ -24,6 +24,7 @@ from typing import Any
 import uvicorn
 from sqlalchemy.exc import OperationalError
 
+from agent.app.keep import EVERY_S, Janitor, text_gate
 from agent.app.loops import Loops
 from agent.app.reports import Reports
 from agent.app.steer import Steer
@@ -38,6 +39,7 @@ from agent.quality.room import feedback, judge_once
 from agent.rollout.act import Rollout, adopt
 from agent.settings import Settings
 from agent.store import Store
+from agent.store.pages import file_bytes
 from agent.store.snapshot import snapshot
 from agent.types import InvalidInput
 from agent.web.api import create_app
@@ -62,7 +64,8 @@ class Agent:
             read_reference(settings.reference)  # refused now, not at every tick
         redactor = Redactor(settings.capture.patterns, settings.capture.user_key)
         self._redact = redactor.text
-        self.intake = IntakeServer(settings.socket, self.store.add_exchanges, self.store.note_worker, redactor, now)
+        self.gate = text_gate(settings, self.store, now)
+        self.intake = IntakeServer(settings.socket, self.gate.add_exchanges, self.store.note_worker, redactor, now)
         desk = Desk(redactor, redactor.exchange, self.store.add_exchanges, Tally(self.store), settings.alias, now)
         self.doors = Doors(desk, now)
         self.engine = Engine(settings.engine.url, token, max_lora_rank=settings.engine.max_lora_rank)
@@ -71,6 +74,7 @@ class Agent:
         self.reports = Reports(settings, self.store)
         self.watch = Watch(settings, self.store)
         self.steer = Steer(settings, self.store, self.rollout.roll_back)
+        self.janitor = Janitor(settings, self.store, self.gate, judging=self.judge is not None)
         self.launcher = LocalLauncher(self.store, settings.home, RETRAIN, max_attempts=settings.retrain.max_attempts)
         self.loops = Loops(
             {
@@ -80,8 +84,10 @@ class Agent:
                 "launch": self.launcher.tick,
                 "rollout": self.rollout.tick,
                 "report": self.reports.tick,
+                "keep": self.janitor.tick,
             },
             settings.tick_s,
+            {"keep": EVERY_S},
         )
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -149,6 +155,9 @@ class Agent:
             quality_floor=self.settings.quality.floor,
             loop_lag_s={name: health.lag_s for name, health in self.loops.health.items()},
             loop_faults={name: health.faults for name, health in self.loops.health.items()},
+            text_paused=self.gate.paused,
+            text_dropped=self.gate.without_text,
+            database_bytes=file_bytes(self.store.engine),
         )
 
     def _live(self) -> dict[str, Any]:

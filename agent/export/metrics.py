@@ -96,6 +96,30 @@ METRICS: tuple[Metric, ...] = (
         "When a tap last spoke.",
         reads.single(reads.last_seen),
     ),
+    Metric(
+        "gauge",
+        "trimtab_text_paused",
+        "bool",
+        (),
+        "1 while exchanges are stored without their texts, because the disk has no room.",
+        reads.single(lambda _, p: p.text_paused),
+    ),
+    Metric(
+        "counter",
+        "trimtab_text_dropped_total",
+        "exchanges",
+        (),
+        "Exchanges stored without their texts, because the disk had no room, since the sidecar started.",
+        reads.single(lambda _, p: p.text_dropped),
+    ),
+    Metric(
+        "gauge",
+        "trimtab_database_bytes",
+        "bytes",
+        (),
+        "Size of the database file, without its write-ahead log.",
+        reads.single(lambda _, p: p.database_bytes),
+    ),
     # -- drift
     Metric(
         "gauge",

@@ -22,6 +22,7 @@ class ProcessInfo:
     """What the sidecar knows of itself; everything else comes from the store.
 
     `loop_lag_s` is how far behind each loop is, in seconds; `loop_faults` counts what its outer ring caught.
+    `text_paused` and `text_dropped` say that texts are not stored for want of room, and of how many exchanges.
     `quality_floor` and `judge_enabled` repeat the settings, so that alert rules need no second copy of them.
     """
 
@@ -32,6 +33,9 @@ class ProcessInfo:
     quality_floor: float | None = None
     loop_lag_s: Mapping[str, float] = field(default_factory=dict)
     loop_faults: Mapping[str, int] = field(default_factory=dict)
+    text_paused: bool = False
+    text_dropped: int = 0
+    database_bytes: int = 0
 
 
 Read = Callable[[Snapshot, ProcessInfo], Iterable[Sample]]

@@ -1,0 +1,118 @@
+"""Rows go in fast, come out equal, and are counted for ever."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from datetime import timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete
+from sqlalchemy.exc import StatementError
+
+from agent.store import Store, tally
+from agent.store.tables import ALL, EXCHANGE, GRADE
+from agent.types import Features, Grade, Outcome
+from tests.agent.store.traffic import START, exchange
+
+
+def test_an_exchange_comes_back_as_it_went_in(store: Store) -> None:
+    """Every field survives the driver: texts in any script, absent numbers, features, times of other zones."""
+    odd = exchange(
+        2,
+        answer='ü "quoted" \n {"a": [1]} 😀',
+        messages=(),
+        tools=(),
+        tool_calls=(),
+        ttft_s=None,
+        user="u" * 32,
+        features=Features(exchange_id=exchange(2).id, numbers={"answer_chars": 3.0}, labels={"language": "de"}),
+        started_at=START.astimezone(timezone(timedelta(hours=5, minutes=30))),
+        text_gone="paused",
+    )
+    batch = [exchange(1), odd, exchange(3, outcome=Outcome.UNREADABLE, streamed=True)]
+    assert store.add_exchanges(batch) == 3
+    assert [found for _, found in store.exchanges_after(0, 10)] == batch
+    assert store.exchange(odd.id) == odd
+    assert store.exchange("nobody") is None
+
+
+def test_a_resend_changes_nothing(store: Store) -> None:
+    """The tap's own number decides, not the content: a second delivery is left out and not counted as new."""
+    assert store.add_exchanges([exchange(1), exchange(2)]) == 2
+    assert store.add_exchanges([replace(exchange(2), answer="other"), exchange(3)]) == 1
+    assert [found.answer for _, found in store.exchanges_after(1, 10)] == ["light.on(2)", "light.on(3)"]
+
+
+def test_a_time_without_a_zone_is_refused(store: Store) -> None:
+    """Nobody knows what a naive time means, so the batch fails as a fault of the data, and nothing of it is kept."""
+    with pytest.raises((StatementError, ValueError), match="naive"):
+        store.add_exchanges([exchange(1), exchange(2, started_at=START.replace(tzinfo=None))])
+    assert store.last_rowid() == 0
+
+
+def test_graded_brings_each_exchange_once_with_all_its_grades(store: Store) -> None:
+    """Who reads labels sees the exchange beside them, oldest first."""
+    store.add_exchanges([exchange(n) for n in (1, 2, 3)])
+    marks = [
+        Grade(exchange_id=exchange(seq).id, source=source, score=1.0, truth=source != "judge", at=START)
+        for seq, source in ((2, "ada"), (3, "judge"), (3, "ada"))
+    ]
+    store.add_grades(marks)
+    found = store.graded(after=0)
+    assert [(rowid, e.seq, [g.source for g in grades]) for rowid, e, grades in found] == [
+        (2, 2, ["ada"]),
+        (3, 3, ["judge", "ada"]),
+    ]
+    assert found[0][2] == marks[:1]
+
+
+def test_counts_outlive_their_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often tallies are folded, and whatever is deleted behind them, no count goes back."""
+    monkeypatch.setattr(tally, "FOLD_ROWS", 3)
+    store.add_exchanges([exchange(n, outcome=Outcome.UNREADABLE if n == 5 else Outcome.COMPLETE) for n in range(1, 8)])
+    store.add_grades([Grade(exchange_id="x", source=s, score=1, truth=False, at=START, cost_tokens=4) for s in "ab"])
+    store.note_worker("w", 1, START, assigned=9, dropped=2)
+    store.note_worker("silent", 2, START, assigned=4, dropped=0)
+    expected = {"assigned": 13, "stored": 7, "dropped": 2, "unreadable": 1, "lost": 6}
+    assert store.capture_counts() == expected
+    while tally.fold(store.engine):
+        assert store.capture_counts() == expected
+    store.add_exchanges([exchange(8)])
+    with store.engine.begin() as connection:
+        connection.execute(delete(EXCHANGE).where(EXCHANGE.c.rowid <= tally.folded(connection)))
+        connection.execute(delete(GRADE))
+        grades = tally.grades(connection)
+    assert store.capture_counts() == expected | {"stored": 8, "lost": 5}
+    assert [(g.source, g.n, g.cost_tokens, g.last_at) for g in grades] == [("a", 1, 4, START), ("b", 1, 4, START)]
+
+
+def test_rows_of_one_worker_hide_no_loss_of_another(store: Store) -> None:
+    """Rows that no tap numbered, as an import brings them, must not make up for what a tap lost."""
+    store.note_worker("w", 1, START, assigned=5, dropped=0)
+    store.add_exchanges([exchange(n) for n in (1, 2)])
+    store.add_exchanges([exchange(n, worker="import-1") for n in range(1, 101)])
+    assert store.capture_counts()["lost"] == 3
+
+
+def test_an_older_database_gets_the_new_columns(tmp_path: Path) -> None:
+    """A file that an earlier version made is opened, keeps its rows, and takes new ones."""
+    first = Store.at(tmp_path)
+    first.add_exchanges([exchange(1)])
+    first.close()
+    with sqlite3.connect(tmp_path / "trimtab.db") as raw:
+        for column in ("text_gone", "tools", "answers"):
+            raw.execute(f"ALTER TABLE exchange DROP COLUMN {column}")
+        raw.execute("DROP TABLE tally_exchange")
+    raw.close()
+    again = Store.at(tmp_path)
+    again.add_exchanges([exchange(2)])
+    assert [e.tools for _, e in again.exchanges_after(0, 9)] == [(), ("light",)]
+    assert again.capture_counts()["stored"] == 2
+    again.close()
+
+
+def test_every_table_is_opened() -> None:
+    """A table that is declared but not in the list would never be made."""
+    assert {"exchange", "tally_exchange", "tally_grade", "state", "grade"} <= {table.name for table in ALL}
