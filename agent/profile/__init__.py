@@ -1,6 +1,7 @@
 """Exchange -> named features -> whylogs profiles."""
 
-from agent.profile.features import FEATURES, Feature, Kind, features
+from agent.profile.features import features, features_of_texts
 from agent.profile.profiler import Profiler
+from agent.profile.table import FEATURES, Feature, Kind, Side
 
-__all__ = ["FEATURES", "Feature", "Kind", "Profiler", "features"]
+__all__ = ["FEATURES", "Feature", "Kind", "Profiler", "Side", "features", "features_of_texts"]

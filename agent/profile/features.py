@@ -1,6 +1,6 @@
-"""The table of features, and how each is taken from an exchange (pure).
+"""How each feature of the table is taken from an exchange (pure).
 
-Lives here: `FEATURES`, the one list of what is profiled, and `features`.
+Lives here: `features`, and `features_of_texts` for a training set that has texts only.
 Comes in: an exchange, redacted. Goes out: `Features`: numbers and labels under the names of the table.
 Must never know: profiles, references, what counts as drift.
 
@@ -9,19 +9,20 @@ A number that an exchange does not have (no usage, not streamed) is absent, not 
 
 from __future__ import annotations
 
-import enum
 import json
-import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from agent.profile.text import Shape, measure
+from agent.profile.language import language as language_of
+from agent.profile.sketch import sketch
+from agent.profile.table import LABELS, OTHER_NUMBERS, TEXT_NUMBERS
+from agent.profile.text import Shape, measure, repeated_4gram_share
 from agent.types import Exchange, Features
 
 _JSON_CHARS = 100_000
-_HEAD_CHARS = 400
+_HEAD_CHARS = 240
 _LABEL_CHARS = 64
+_MOST = 1e150
 _MIN_GENERATION_S = 1e-3
 _ENDINGS = tuple(".!?…。！？)]}\"'`”»")  # noqa: RUF001 - the full-width marks are meant
 _REFUSALS = (
@@ -30,127 +31,145 @@ _REFUSALS = (
     "against my guidelines", "not able to assist", "unable to assist", "cannot assist", "can't assist",
     "ich kann nicht", "als ki", "tut mir leid", "je ne peux pas", "désolé", "lo siento", "no puedo",
 )  # fmt: skip
+_APOLOGIES = (
+    "sorry", "apologi", "my mistake", "excuse me", "forgive me", "pardon", "entschuldig", "tut mir leid", "verzeih",
+    "désolé", "je m'excuse", "lo siento", "disculp", "perdón", "desculp", "mi dispiace", "mi scuso", "het spijt me",
+)  # fmt: skip
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_TEXT_NAMES = tuple(feature.name for feature in TEXT_NUMBERS)
+_OTHER_NAMES = tuple(feature.name for feature in OTHER_NUMBERS)
+_TEXT_LABELS = tuple(feature.name for feature in LABELS if feature.texts)
+_OTHER_LABELS = tuple(feature.name for feature in LABELS if not feature.texts)
 
 
-class Kind(enum.StrEnum):
-    """How a feature is profiled."""
+def features(exchange: Exchange, *, language: bool = True) -> Features:
+    """All features of an exchange. Finite numbers only; labels of at most 64 storable characters.
 
-    COUNT = "count"
-    """A whole number that is always there."""
-    NUMBER = "number"
-    """A real number that may be absent."""
-    FLAG = "flag"
-    """0 or 1, always there."""
-    LABEL = "label"
-    """One of a few short strings, always there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An exchange with its texts measured once."""
-
-    exchange: Exchange
-    prompt: Shape
-    answer: Shape
+    An exchange whose text was dropped brings the features that were measured before.
+    """
+    if exchange.features is not None:
+        return exchange.features
+    numbers, labels = _of_texts(exchange.prompt, exchange.answer, language=language)
+    _put(numbers, _OTHER_NAMES, _other_numbers(exchange))
+    called = exchange.tool_calls[0].name if exchange.tool_calls else "none"
+    given = (exchange.template or "none", called, exchange.finish_reason or "none", exchange.outcome.value)
+    for name, label in zip(_OTHER_LABELS, given, strict=True):
+        labels[name] = label if label.isascii() and len(label) <= _LABEL_CHARS else _storable(label)
+    return Features(exchange_id=exchange.id, numbers=numbers, labels=labels)
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One row of the table. `take` gives the value, or None when the exchange does not have it."""
-
-    name: str
-    kind: Kind
-    says: str
-    take: Callable[[Seen], float | str | None]
+def features_of_texts(exchange_id: str, prompt: str, answer: str, *, language: bool = True) -> Features:
+    """The features that a prompt and its answer have without an exchange around them: those marked `texts`."""
+    numbers, labels = _of_texts(prompt, answer, language=language)
+    return Features(exchange_id=exchange_id, numbers=numbers, labels=labels)
 
 
-def _text_features(which: str, of: Callable[[Seen], Shape], text: Callable[[Seen], str]) -> tuple[Feature, ...]:
+def _of_texts(prompt_text: str, answer_text: str, *, language: bool) -> tuple[dict[str, float], dict[str, str]]:
+    prompt, answer = measure(prompt_text), measure(answer_text)
+    sketched = sketch(prompt.folded, answer.folded)
+    head = answer_text[:_HEAD_CHARS].lower()
+    values = (
+        *_shape(prompt),
+        *sketched.one,
+        *_shape(answer),
+        *sketched.other,
+        repeated_4gram_share(answer.words),
+        float(any(phrase in head for phrase in _REFUSALS)),
+        float(any(phrase in head for phrase in _APOLOGIES)),
+        float(answer_text[-64:].rstrip().endswith(_ENDINGS)),
+    )
+    numbers: dict[str, float] = dict(zip(_TEXT_NAMES, values, strict=False))
+    _put(numbers, _TEXT_NAMES[len(values) :], (_overlap(prompt, answer), sketched.cosine))
+    labels = dict(
+        zip(
+            _TEXT_LABELS,
+            (
+                language_of(prompt.part, prompt.words) if language else "off",
+                language_of(answer.part, answer.words) if language else "off",
+                _json_kind(answer_text),
+            ),
+            strict=True,
+        )
+    )
+    return numbers, labels
+
+
+def _shape(shape: Shape) -> tuple[float, ...]:
+    """In the order of the table's rows for a text."""
     return (
-        Feature(f"{which}_chars", Kind.COUNT, "characters", lambda s: of(s).chars),
-        Feature(f"{which}_words", Kind.COUNT, "words, split by white space", lambda s: of(s).n_words),
-        Feature(f"{which}_upper_share", Kind.NUMBER, "capitals of all characters", lambda s: of(s).upper_share),
-        Feature(f"{which}_digit_share", Kind.NUMBER, "digits of all characters", lambda s: of(s).digit_share),
-        Feature(f"{which}_non_letter_share", Kind.NUMBER, "characters no letters", lambda s: of(s).non_letter_share),
-        Feature(f"{which}_non_ascii_share", Kind.NUMBER, "characters beyond ASCII", lambda s: of(s).non_ascii_share),
-        Feature(f"{which}_compression_ratio", Kind.NUMBER, "zlib size over size", lambda s: of(s).compression_ratio),
-        Feature(
-            f"{which}_type_token_ratio", Kind.NUMBER, "distinct words over words", lambda s: of(s).type_token_ratio
-        ),
-        Feature(f"{which}_question_marks", Kind.COUNT, "question marks", lambda s: _questions(text(s))),
+        float(shape.chars),
+        float(shape.n_words),
+        shape.upper_share,
+        shape.digit_share,
+        shape.non_letter_share,
+        shape.non_ascii_share,
+        shape.compression_ratio,
+        shape.type_token_ratio,
     )
 
 
-def _questions(text: str) -> int:
-    found = text.count("?")
-    return found if text.isascii() else found + text.count("？") + text.count("¿")
+def _other_numbers(exchange: Exchange) -> tuple[float | None, ...]:
+    """In the order of the table's rows for the rest of the exchange."""
+    return (
+        len(exchange.messages),
+        len(exchange.tools),
+        exchange.answers,
+        len(exchange.reasoning),
+        len(exchange.tool_calls),
+        _valid_calls(exchange),
+        exchange.prompt_tokens,
+        exchange.answer_tokens,
+        exchange.logprob_mean,
+        exchange.ttft_s,
+        exchange.gap_p50_s,
+        exchange.gap_max_s,
+        exchange.total_s,
+        _speed(exchange),
+    )
 
 
-def _overlap(seen: Seen) -> float | None:
+def _put(numbers: dict[str, float], names: Iterable[str], values: Iterable[float | None]) -> None:
+    """Those values that are there, finite and of a size that sums of squares can hold."""
+    for name, value in zip(names, values, strict=True):
+        if value is not None and -_MOST < value < _MOST:
+            numbers[name] = float(value)
+
+
+def _overlap(prompt: Shape, answer: Shape) -> float | None:
     """Share of the answer's distinct words that stand in the prompt; None without any word."""
-    words = set(seen.answer.words)
-    return len(words.intersection(seen.prompt.words)) / len(words) if words else None
-
-
-def _refuses(answer: str) -> float:
-    head = answer[:_HEAD_CHARS].lower()
-    return float(any(phrase in head for phrase in _REFUSALS))
-
-
-def _closed(answer: str) -> float:
-    return float(answer[-64:].rstrip().endswith(_ENDINGS))
+    words = answer.distinct_words
+    return len(words & prompt.distinct_words) / len(words) if words else None
 
 
 def _speed(exchange: Exchange) -> float | None:
     """Tokens after the first over the time after the first; None when the engine counted none or did not stream."""
-    if exchange.answer_tokens is None or exchange.ttft_s is None or exchange.answer_tokens < 2:
+    tokens, ttft_s = exchange.answer_tokens, exchange.ttft_s
+    if tokens is None or ttft_s is None or not 2 <= tokens < _MOST:
         return None
-    generating_s = exchange.total_s - exchange.ttft_s
-    return (exchange.answer_tokens - 1) / generating_s if generating_s >= _MIN_GENERATION_S else None
+    generating_s = exchange.total_s - ttft_s
+    return (tokens - 1) / generating_s if generating_s >= _MIN_GENERATION_S else None
+
+
+def _valid_calls(exchange: Exchange) -> float | None:
+    """Share of the tool calls whose arguments are a JSON text; None without calls."""
+    calls = exchange.tool_calls
+    return sum(_is_json(call.arguments) for call in calls) / len(calls) if calls else None
 
 
 def _json_kind(answer: str) -> str:
     """`text` when it does not look like JSON; `valid` or `broken` when it begins like an object or array."""
-    head = answer[:64].lstrip()
-    if not head.startswith(("{", "[")) or len(answer) > _JSON_CHARS:
+    if not answer[:64].lstrip().startswith(("{", "[")) or len(answer) > _JSON_CHARS:
         return "text"
+    return "valid" if _is_json(answer) else "broken"
+
+
+def _is_json(text: str) -> bool:
     try:
-        json.loads(answer)
+        json.loads(text)
     except (ValueError, RecursionError):
-        return "broken"
-    return "valid"
+        return False
+    return True
 
 
-FEATURES: tuple[Feature, ...] = (
-    *_text_features("prompt", lambda s: s.prompt, lambda s: s.exchange.prompt),
-    *_text_features("answer", lambda s: s.answer, lambda s: s.exchange.answer),
-    Feature("messages", Kind.COUNT, "messages in the request", lambda s: len(s.exchange.messages)),
-    Feature("prompt_tokens", Kind.NUMBER, "tokens, as the engine counted", lambda s: s.exchange.prompt_tokens),
-    Feature("answer_tokens", Kind.NUMBER, "tokens, as the engine counted", lambda s: s.exchange.answer_tokens),
-    Feature("reasoning_chars", Kind.COUNT, "characters of reasoning", lambda s: len(s.exchange.reasoning)),
-    Feature("answer_prompt_overlap_share", Kind.NUMBER, "answer's words that the prompt has", _overlap),
-    Feature("answer_refusal", Kind.FLAG, "opens with a phrase of refusal", lambda s: _refuses(s.exchange.answer)),
-    Feature(
-        "answer_ends_with_punctuation", Kind.FLAG, "the last character closes", lambda s: _closed(s.exchange.answer)
-    ),
-    Feature("ttft_s", Kind.NUMBER, "seconds to the first token", lambda s: s.exchange.ttft_s),
-    Feature("total_s", Kind.NUMBER, "seconds to the last byte", lambda s: s.exchange.total_s),
-    Feature("answer_tokens_per_s", Kind.NUMBER, "tokens a second after the first", lambda s: _speed(s.exchange)),
-    Feature("finish_reason", Kind.LABEL, "why the answer ended", lambda s: s.exchange.finish_reason or "none"),
-    Feature("outcome", Kind.LABEL, "how the exchange ended", lambda s: s.exchange.outcome.value),
-    Feature("answer_json", Kind.LABEL, "text, valid or broken JSON", lambda s: _json_kind(s.exchange.answer)),
-)
-
-
-def features(exchange: Exchange) -> Features:
-    """All features of an exchange. Finite numbers only; labels of at most 64 storable characters."""
-    seen = Seen(exchange, measure(exchange.prompt), measure(exchange.answer))
-    numbers: dict[str, float] = {}
-    labels: dict[str, str] = {}
-    for feature in FEATURES:
-        value = feature.take(seen)
-        if isinstance(value, str):
-            labels[feature.name] = _SURROGATES.sub("�", value[:_LABEL_CHARS])
-        elif value is not None and math.isfinite(value):
-            numbers[feature.name] = float(value)
-    return Features(exchange_id=exchange.id, numbers=numbers, labels=labels)
+def _storable(label: str) -> str:
+    return _SURROGATES.sub("�", label[:_LABEL_CHARS])

@@ -1,158 +1,107 @@
-"""Features become standard whylogs profiles, a column at a time.
+"""Features become standard whylogs profiles, all columns of a batch at once.
 
 Lives here: `Profiler`.
 Comes in: batches of `Features`. Goes out: the bytes of a whylogs profile, readable by whylogs itself.
 Must never know: windows, versions, the store, the clock.
 
 whylogs's own path takes each value through Python. Here whole columns go into the same sketches (KLL for the
-distribution, HLL for cardinality, frequent items for labels) and the counters are kept as numbers until they are
-asked for. Mean and variance: Chan, Golub, LeVeque (1979), as whylogs merges them.
+distribution, HLL for cardinality, frequent items for labels), and counts, means and extremes are kept for all columns
+in a few arrays until they are asked for. Mean and variance: Chan, Golub, LeVeque (1979), as whylogs merges them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from agent.profile.features import FEATURES, Kind
+from agent.profile.moments import Moments
+from agent.profile.reading import read_view
+from agent.profile.table import FEATURES, Feature, Kind
 from agent.store.whylogs_light import Whylogs, load_whylogs
 from agent.types import Features, InvalidInput
 
 EPOCH = datetime.fromtimestamp(0, UTC)
-_ITEM_CHARS = 128
-_LG_CARDINALITY = 11
+RANK_ERROR = 0.0261
+"""Of a quantile of one column, at 99 % confidence, once it holds more rows than the sketch: KLL with k = 100."""
+_KLL = {Kind.AXIS: 8, Kind.FLAG: 16}
+_KLL_OTHER = 100
+_LG_CARDINALITY = 9
 _LG_ITEMS = 7
-_NUMERIC = ("counts", "types", "distribution", "cardinality")
+_ITEM_CHARS = 128
+_WHOLE = 2.0**53
 _METRICS = {
-    Kind.COUNT: (*_NUMERIC, "ints"),
-    Kind.NUMBER: _NUMERIC,
-    Kind.FLAG: (*_NUMERIC, "ints", "frequent_items"),
-    Kind.LABEL: (*_NUMERIC, "frequent_items"),
+    Kind.COUNT: ("counts", "types", "distribution", "cardinality", "ints"),
+    Kind.NUMBER: ("counts", "types", "distribution"),
+    Kind.AXIS: ("counts", "distribution"),
+    Kind.FLAG: ("counts", "types", "distribution", "cardinality", "ints", "frequent_items"),
+    Kind.LABEL: ("counts", "types", "cardinality", "frequent_items"),
 }
-_TYPE = {Kind.COUNT: "integral", Kind.NUMBER: "fractional", Kind.FLAG: "boolean", Kind.LABEL: "string"}
-
-
-@dataclass(slots=True)
-class _Column:
-    """One feature's sketches and counters. `m2` is the sum of squared deviations from `mean`."""
-
-    kind: Kind
-    metrics: dict[str, Any]
-    n: int = 0
-    null: int = 0
-    inf: int = 0
-    true: int = 0
-    mean: float = 0.0
-    m2: float = 0.0
-    low: int | None = None
-    high: int | None = None
-    kll: Any = field(init=False)
-    hll: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.kll = self.metrics["distribution"].kll.value
-        self.hll = self.metrics["cardinality"].hll.value
-
-    def track_labels(self, labels: list[str]) -> None:
-        """Take strings. They must be storable: a lone surrogate would stop a sketch half way."""
-        self.n += len(labels)
-        self.hll.update_str_list(labels)
-        self.metrics["frequent_items"].frequent_strings.value.update_str_list(labels)
-
-    def track_numbers(self, values: npt.NDArray[np.float64]) -> None:
-        """Take numbers, shape (rows,); NaN means absent. Infinite ones are counted and kept out of the sketches."""
-        self.n += len(values)
-        finite = values[np.isfinite(values)]
-        if len(finite) < len(values):
-            absent = int(np.count_nonzero(np.isnan(values)))
-            self.null += absent
-            self.inf += len(values) - len(finite) - absent
-        if not len(finite):
-            return
-        seen = self.n - self.null - self.inf - len(finite)
-        self._sketch(finite)
-        self.kll.update(finite)
-        mean = float(finite.mean())
-        away = finite - mean
-        step, total = mean - self.mean, seen + len(finite)
-        self.mean += step * len(finite) / total
-        self.m2 += float(np.dot(away, away)) + step * step * seen * len(finite) / total
-
-    def _sketch(self, finite: npt.NDArray[np.float64]) -> None:
-        if self.kind is Kind.NUMBER:
-            self.hll.update_np(finite)
-        elif self.kind is Kind.COUNT:
-            whole = finite.astype(np.int64)
-            self.hll.update_np(whole)
-            self._span(int(whole.min()), int(whole.max()))
-        else:
-            self._flags(int(np.count_nonzero(finite)), len(finite))
-
-    def _flags(self, true: int, n: int) -> None:
-        """Booleans as whylogs writes them: integers for the sketches, words for the frequent items."""
-        items = self.metrics["frequent_items"].frequent_strings.value
-        self.true += true
-        for word, number, times in (("True", 1, true), ("False", 0, n - true)):
-            if times:
-                self.hll.update(number)
-                items.update(word, times)
-                self._span(number, number)
-
-    def _span(self, low: int, high: int) -> None:
-        self.low = low if self.low is None else min(low, self.low)
-        self.high = high if self.high is None else max(high, self.high)
-
-    def settled(self) -> dict[str, Any]:
-        """The whylogs metrics with the counters written into them."""
-        counts = self.metrics["counts"]
-        counts.n.set(self.n)
-        counts.null.set(self.null)
-        counts.nan.set(self.null)
-        counts.inf.set(self.inf)
-        counts.true.set(self.true)
-        getattr(self.metrics["types"], _TYPE[self.kind]).set(self.n - self.null)
-        self.metrics["distribution"].mean.set(self.mean)
-        self.metrics["distribution"].m2.set(self.m2)
-        if self.low is not None and self.high is not None:
-            self.metrics["ints"].min.set(self.low)
-            self.metrics["ints"].max.set(self.high)
-        return self.metrics
+_TYPE = {Kind.COUNT: "integral", Kind.NUMBER: "fractional", Kind.FLAG: "boolean"}
 
 
 class Profiler:
     """Collects one profile. `at` is its time stamp (the window's start); the epoch when nobody says.
 
-    Batches of 64 and more cost 4 to 7 us a row, single rows 250 us.
+    `features` are its columns: all of the table, or those that the data can have.
     """
 
-    def __init__(self, at: datetime = EPOCH) -> None:
+    def __init__(self, at: datetime = EPOCH, features: Sequence[Feature] = FEATURES) -> None:
         self.rows = 0
         """Rows tracked so far."""
         self._at = at
         self._whylogs = load_whylogs()
-        self._columns = {feature.name: _column(feature.kind, self._whylogs) for feature in FEATURES}
+        self._numeric = tuple(feature for feature in features if feature.kind is not Kind.LABEL)
+        self._names = tuple(feature.name for feature in self._numeric)
+        self._absent = np.array([math.nan if f.kind in {Kind.NUMBER, Kind.AXIS} else 0.0 for f in self._numeric])
+        self._moments = Moments(len(self._numeric))
+        self._metrics = {feature.name: _zero(feature.kind, self._whylogs) for feature in features}
+        self._kinds = {feature.name: feature.kind for feature in features}
+        self._labels = {feature.name: [0, 0] for feature in features if feature.kind is Kind.LABEL}  # seen, missing
 
     def track(self, rows: Sequence[Features]) -> None:
-        """Add rows. A number that a row does not have counts as null, a missing label as an empty one."""
+        """Add rows. What a row does not have counts as null; a missing count or flag as 0."""
         if not rows:
             return
-        for name, column in self._columns.items():
-            if column.kind is Kind.LABEL:
-                column.track_labels([_item(row.labels.get(name, "")) for row in rows])
-            else:
-                absent = math.nan if column.kind is Kind.NUMBER else 0.0
-                column.track_numbers(np.array([row.numbers.get(name, absent) for row in rows], np.float64))
+        self._track_numbers(self._matrix([row.numbers for row in rows]))
+        for name in self._labels:
+            self._track_labels(name, [row.labels.get(name) for row in rows])
         self.rows += len(rows)
 
+    def track_columns(
+        self, numbers: Mapping[str, npt.ArrayLike], labels: Mapping[str, Sequence[str | None]] | None = None
+    ) -> None:
+        """Add rows that stand in columns already, all of the same length; NaN and None mean absent.
+
+        Raises InvalidInput when a column is missing or of another length than the others.
+        """
+        given = {**numbers, **(labels or {})}
+        missing = [name for name in self._metrics if name not in given]
+        lengths = {len(column) for column in given.values()}  # type: ignore[arg-type]
+        if missing or len(lengths) != 1:
+            raise InvalidInput(
+                f"columns must be of one length and all there: {', '.join(missing) or sorted(lengths)} is amiss"
+            )
+        self._track_numbers(np.array([numbers[name] for name in self._names], np.float64))
+        for name in self._labels:
+            self._track_labels(name, given[name])  # type: ignore[arg-type]
+        self.rows += lengths.pop()
+
     def serialize(self) -> bytes:
-        """The profile so far, in whylogs's own format (about 10 to 80 kB). May be asked for again and again."""
-        columns = {name: self._whylogs.ColumnProfileView(column.settled()) for name, column in self._columns.items()}
+        """The profile so far, in whylogs's own format (20 to 110 kB). May be asked for again and again."""
+        for n, (name, kind) in enumerate((f.name, f.kind) for f in self._numeric):
+            self._settle(n, name, kind)
+        for name, (seen, missing) in self._labels.items():
+            counts = self._metrics[name]["counts"]
+            counts.n.set(seen)
+            counts.null.set(missing)
+            self._metrics[name]["types"].string.set(seen - missing)
+        columns = {name: self._whylogs.ColumnProfileView(metrics) for name, metrics in self._metrics.items()}
         view = self._whylogs.DatasetProfileView(
             columns=columns, dataset_timestamp=self._at, creation_timestamp=self._at
         )
@@ -162,25 +111,82 @@ class Profiler:
     def merge(first: bytes, second: bytes) -> bytes:
         """The profile of both rows together; `b""` is the empty profile. Raises InvalidInput for other bytes.
 
-        Counts, means and extremes are exact in any order; quantiles within the sketch's error (rank 1 %).
+        Counts, means and extremes are exact in any order; quantiles within the sketch's error (`RANK_ERROR`).
         """
         if not first or not second:
             return first or second
-        return bytes(_read(first).merge(_read(second)).serialize())
+        return bytes(read_view(first).merge(read_view(second)).serialize())
+
+    def _matrix(self, rows: Sequence[Mapping[str, float]]) -> npt.NDArray[np.float64]:
+        """Shape (columns, rows). Rows with the same keys in the same order go in without a look at each value."""
+        names = self._names
+        if all(tuple(row) == names for row in rows):
+            flat = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float64, len(rows) * len(names))
+            return np.ascontiguousarray(flat.reshape(len(rows), len(names)).T)
+        absent = self._absent.tolist()
+        return np.array(
+            [[row.get(name, default) for row in rows] for name, default in zip(names, absent, strict=True)], np.float64
+        ).reshape(len(names), len(rows))
+
+    def _track_numbers(self, values: npt.NDArray[np.float64]) -> None:
+        """Take numbers, shape (columns, rows), into moments and sketches."""
+        kept = self._moments.add(values)
+        for n, feature in enumerate(self._numeric):
+            column = values[n] if kept is None else values[n][kept[n]]
+            if len(column):
+                self._sketch(feature, column)
+
+    def _sketch(self, feature: Feature, column: npt.NDArray[np.float64]) -> None:
+        metrics = self._metrics[feature.name]
+        metrics["distribution"].kll.value.update(column)
+        if feature.kind is Kind.COUNT:
+            metrics["cardinality"].hll.value.update_np(np.clip(column, -_WHOLE, _WHOLE).astype(np.int64))
+        elif feature.kind is Kind.FLAG:
+            true = int(np.count_nonzero(column))
+            for word, number, times in (("True", 1, true), ("False", 0, len(column) - true)):
+                if times:  # booleans as whylogs writes them: integers for one sketch, words for the other
+                    metrics["cardinality"].hll.value.update(number)
+                    metrics["frequent_items"].frequent_strings.value.update(word, times)
+
+    def _track_labels(self, name: str, labels: Sequence[str | None]) -> None:
+        there = [label if label.isascii() and len(label) <= _ITEM_CHARS else _item(label) for label in labels if label]
+        tally, metrics = self._labels[name], self._metrics[name]
+        tally[0] += len(labels)
+        tally[1] += len(labels) - len(there)
+        if there:
+            metrics["cardinality"].hll.value.update_str_list(there)
+            metrics["frequent_items"].frequent_strings.value.update_str_list(there)
+
+    def _settle(self, n: int, name: str, kind: Kind) -> None:
+        """Write the counters of a column into its whylogs metrics."""
+        metrics, moments = self._metrics[name], self._moments
+        counts, distribution = metrics["counts"], metrics["distribution"]
+        finite, null, inf = int(moments.n[n]), int(moments.null[n]), int(moments.inf[n])
+        counts.n.set(finite + null + inf)
+        counts.null.set(null)
+        counts.nan.set(null)
+        counts.inf.set(inf)
+        if kind is Kind.FLAG:
+            counts.true.set(round(moments.mean[n] * finite))
+        if kind in _TYPE:
+            getattr(metrics["types"], _TYPE[kind]).set(finite + inf)
+        distribution.mean.set(float(moments.mean[n]))
+        distribution.m2.set(float(moments.m2[n]))
+        if "ints" in metrics and finite:
+            metrics["ints"].min.set(int(moments.low[n]))
+            metrics["ints"].max.set(int(moments.high[n]))
 
 
-def _column(kind: Kind, whylogs: Whylogs) -> _Column:
-    config = whylogs.MetricConfig(large_kll_k=False, hll_lg_k=_LG_CARDINALITY, fi_lg_max_k=_LG_ITEMS)
-    return _Column(kind, {name: whylogs.StandardMetric[name].zero(config) for name in _METRICS[kind]})
+def _zero(kind: Kind, whylogs: Whylogs) -> dict[str, Any]:
+    config = whylogs.MetricConfig(
+        large_kll_k=False,
+        kll_k=_KLL.get(kind, _KLL_OTHER),
+        hll_lg_k=_LG_CARDINALITY,
+        fi_lg_max_k=_LG_ITEMS,
+    )
+    return {name: whylogs.StandardMetric[name].zero(config) for name in _METRICS[kind]}
 
 
 def _item(label: str) -> str:
+    """Storable: a lone surrogate would stop a sketch half way."""
     return label[:_ITEM_CHARS].encode("utf-8", "replace").decode()
-
-
-def _read(profile: bytes) -> Any:
-    view_class = load_whylogs().DatasetProfileView
-    try:
-        return view_class.deserialize(profile)
-    except Exception as error:  # whylogs and protobuf raise many kinds for foreign bytes
-        raise InvalidInput("these bytes are no whylogs profile: give what `serialize` returned") from error

@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.profile.features import FEATURES, Kind, features
-from agent.profile.text import measure
-from agent.types import Exchange, Message, Outcome
+from agent.profile.features import features, features_of_texts
+from agent.profile.table import FEATURES, Kind
+from agent.profile.text import measure, repeated_4gram_share
+from agent.types import Exchange, Features, Message, Outcome, ToolCall
 
-ENDS = "_chars _words _share _ratio _marks _tokens _s messages _refusal _punctuation finish_reason outcome _json"
+ENDS = (
+    "_chars _words _share _ratio _tokens _s _mean _cosine messages tools_offered answers tool_calls _refusal _apology "
+    "_punctuation _topic_ finish_reason outcome _json _language template tool_called"
+)
 
 
 def exchange(prompt: str, answer: str, **changes: Any) -> Exchange:
@@ -47,7 +51,6 @@ def test_each_feature_has_its_value() -> None:
         "prompt_upper_share": 4 / 26,
         "prompt_digit_share": 1 / 26,
         "prompt_non_letter_share": 8 / 26,
-        "prompt_question_marks": 1,
         "answer_words": 4,
         "answer_type_token_ratio": 1,
         "messages": 2,
@@ -59,7 +62,81 @@ def test_each_feature_has_its_value() -> None:
         "answer_tokens_per_s": 10,
     }
     assert {name: got.numbers[name] for name in expected} == pytest.approx(expected)
-    assert got.labels == {"finish_reason": "none", "outcome": "complete", "answer_json": "text"}
+    assert got.labels == {
+        "prompt_language": "en",
+        "answer_language": "unknown",
+        "answer_json": "text",
+        "template": "none",
+        "tool_called": "none",
+        "finish_reason": "none",
+        "outcome": "complete",
+    }
+
+
+def test_the_rest_of_the_exchange_is_measured() -> None:
+    """Tools, gaps and log-probabilities are those of the exchange."""
+    got = features(
+        exchange(
+            "x",
+            "y",
+            tools=("a", "b"),
+            answers=2,
+            logprob_mean=-0.5,
+            gap_p50_s=0.01,
+            gap_max_s=0.2,
+            template="t1",
+            tool_calls=(ToolCall(name="a", arguments='{"x": 1}'), ToolCall(name="b", arguments='{"x": ')),
+        )
+    )
+    expected = {
+        "tools_offered": 2,
+        "tool_calls": 2,
+        "tool_arguments_valid_share": 0.5,
+        "answers": 2,
+        "answer_logprob_mean": -0.5,
+        "gap_p50_s": 0.01,
+        "gap_max_s": 0.2,
+    }
+    assert {name: got.numbers[name] for name in expected} == expected
+    assert (got.labels["tool_called"], got.labels["template"]) == ("a", "t1")
+
+
+def test_features_measured_before_the_text_was_dropped_are_kept() -> None:
+    """An exchange without text brings its features along."""
+    before = Features(exchange_id="x", numbers={"prompt_chars": 7.0}, labels={})
+    assert features(exchange("", "", features=before)) is before
+
+
+def test_texts_alone_have_the_features_of_texts() -> None:
+    """A training pair has exactly the features that the table marks, with the values of a whole exchange."""
+    whole, alone = features(exchange("is it on", "no, off")), features_of_texts("x", "is it on", "no, off")
+    marked = {feature.name for feature in FEATURES if feature.texts}
+    assert {*alone.numbers, *alone.labels} == marked
+    assert alone.numbers.items() <= whole.numbers.items()
+    assert alone.labels.items() <= whole.labels.items()
+
+
+def test_a_loop_shows_as_repetition() -> None:
+    """An answer that repeats itself has repeated runs of four words and compresses well; prose has not."""
+    loop = features(exchange("x", "and then it goes on " * 50)).numbers
+    prose = features(exchange("x", "One sentence follows another here, and no two of them are alike.")).numbers
+    assert loop["answer_repeated_4gram_share"] > 0.9
+    assert loop["answer_compression_ratio"] < 0.1
+    assert prose["answer_repeated_4gram_share"] == repeated_4gram_share(()) == 0
+    assert prose["answer_compression_ratio"] > 0.5
+
+
+def test_an_apology_is_flagged_and_language_can_be_switched_off() -> None:
+    """Apologies are flagged apart from refusals; without language the label says so."""
+    got = features(exchange("x", "My apologies, the lamp is on now."), language=False)
+    assert (got.numbers["answer_apology"], got.numbers["answer_refusal"]) == (1, 0)
+    assert got.labels["prompt_language"] == got.labels["answer_language"] == "off"
+
+
+def test_numbers_that_no_sum_can_hold_are_absent() -> None:
+    """Integers and floats beyond any measurement are absent, not a fault."""
+    got = features(exchange("x", "y", prompt_tokens=10**400, answer_tokens=10**400, ttft_s=1e200, total_s=math.inf))
+    assert {"prompt_tokens", "answer_tokens", "ttft_s", "total_s", "answer_tokens_per_s"}.isdisjoint(got.numbers)
 
 
 def test_what_is_not_known_is_absent() -> None:
@@ -117,6 +194,6 @@ def test_a_megabyte_is_measured() -> None:
 
 def test_names_tell_units() -> None:
     """Every name is one word a unit, known ends only, and no name stands twice."""
-    assert all(feature.name.endswith(tuple(ENDS.split())) for feature in FEATURES)
+    assert all(feature.name.rstrip("0123456789").endswith(tuple(ENDS.split())) for feature in FEATURES)
     assert len({feature.name for feature in FEATURES}) == len(FEATURES)
     assert all(feature.says for feature in FEATURES)
