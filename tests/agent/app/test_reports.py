@@ -1,0 +1,66 @@
+"""Evidently reports: one an alarm, and one whenever somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.app import reports
+from agent.app.reports import Reports
+from agent.settings import Settings
+from agent.store import Store
+from agent.store.tables import RolloutRow
+from agent.types import Exchange, InvalidInput, Message, Outcome
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+Rows = Sequence[Mapping[str, object]]
+
+
+def _exchange(seq: int, version: str = "home-v1") -> Exchange:
+    return Exchange(
+        id=f"x{seq}", worker="w", seq=seq, started_at=NOW + timedelta(seconds=seq), path="/v1/chat/completions",
+        alias="home", version=version, status=200, outcome=Outcome.COMPLETE,
+        messages=(Message(role="user", text="x" * seq),), answer="on",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    made = Store.at(tmp_path)
+    yield made
+    made.close()
+
+
+def test_on_demand_the_newest_of_the_champion_are_compared(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window holds the champion's newest exchanges, the reference those before; neither holds another version's."""
+    seen: list[tuple[Rows, Rows]] = []
+
+    def build(reference: Rows, window: Rows, out_html: Path) -> Path:
+        seen.append((reference, window))
+        return out_html.with_suffix(".json")
+
+    monkeypatch.setattr(reports, "build_report", build)
+    store.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=NOW))
+    store.add_exchanges([_exchange(n, "home-v1" if n % 2 else "home-v2") for n in range(1, 101)])
+    page = Reports(Settings.model_validate({"home": tmp_path}), store).now(20, NOW)
+    assert page == tmp_path / "reports" / "now-100.html"
+    reference, window = seen[0]
+    assert [row["prompt_chars"] for row in window] == list(range(61, 100, 2))
+    assert [row["prompt_chars"] for row in reference] == list(range(1, 61, 2))
+
+
+def test_too_little_is_refused(store: Store, tmp_path: Path) -> None:
+    """Before anybody answers, or with a handful of exchanges, one sentence says what to wait for."""
+    made = Reports(Settings.model_validate({"home": tmp_path}), store)
+    with pytest.raises(InvalidInput, match="start `trimtab agent` first"):
+        made.now(20, NOW)
+    store.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=NOW))
+    store.add_exchanges([_exchange(n) for n in range(1, 5)])
+    with pytest.raises(InvalidInput, match="10 rows"):
+        made.now(20, NOW)
