@@ -22,7 +22,7 @@ from agent.store import history, tally
 from agent.store.pages import used_bytes
 from agent.store.tables import EXCHANGE, GRADE
 
-BATCH_ROWS = 500
+BATCH_ROWS = 200
 REST_S = 0.005
 """Between two batches: others who wait for the write lock get it."""
 LOW_WATER = 0.95
