@@ -21,5 +21,5 @@ CHAMPION = Recipe(r=RANK, alpha=2 * RANK, lr=1e-3, steps=120, batch=8, warmup_ra
 JUDGE = Recipe(r=RANK, alpha=2 * RANK, lr=1e-3, steps=150, batch=8, warmup_ratio=0.1, max_length=64, seed=1)
 """The reference model of the likelihood judge: all features, rows which no version is trained on."""
 
-CHALLENGER = Recipe(r=RANK, alpha=2 * RANK, lr=1e-3, steps=160, batch=8, warmup_ratio=0.1, max_length=64, seed=2)
+CHALLENGER = Recipe(r=RANK, alpha=2 * RANK, lr=1e-3, steps=140, batch=8, warmup_ratio=0.1, max_length=64, seed=2)
 """A later version, from version 1: labelled fresh traffic, about half of it new features, and 150 old rows replayed."""
