@@ -2,47 +2,58 @@
 
 Lives here: one check a function, each ending in yes, or no with the remedy.
 Comes in: settings and the engine's token. Goes out: lines on the terminal and whether all is well.
-Must never know: how to repair anything; it only looks.
+Must never know: how to repair anything; it only looks, and takes some seconds over it.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import httpx
 from rich.console import Console
 from rich.markup import escape
 
+from agent.app.flow import Finding, agent_seen, engine_seen, judge_flow
 from agent.app.status import address_of
 from agent.settings import Settings
 from agent.store.artifacts import verify
 from agent.types import TrimtabError
 
-Finding = tuple[bool | None, str, str]
-"""(well, None when it could not be looked at; what was looked at; the remedy)."""
-
 PARTS = {"vllm": "vllm-cpu", "peft": "retrain", "transformers": "retrain", "evidently": "report"}
 FREE_MB = 500
+MAX_SOCKET_BYTES = 107
+LOOK_S = 5.0
+"""Between two looks at the engine's counts."""
+SETTLE_S = 2.5
+"""After which the agent has counted what the engine has finished: taps speak each second."""
+BY_HAND = "hand its exchanges in by POST /v1/exchanges or /v1/traces of the agent (agent/intake/attach/README.md)"
 
 
-def examine(settings: Settings, token: str, console: Console) -> bool:
+def examine(settings: Settings, token: str, console: Console, *, sleep: Callable[[float], object] = time.sleep) -> bool:
     """Print every finding; True when nothing is wrong."""
     well = True
-    for good, what, remedy in _findings(settings, token):
+    for good, what, remedy in _findings(settings, token, sleep):
         mark = {True: "[green]ok  [/]", False: "[red]no  [/]", None: "[yellow]--  [/]"}[good]
         console.print(f"{mark} {escape(what)}" + ("" if good else f"\n       {escape(remedy)}"), highlight=False)
         well = well and good is not False
     return well
 
 
-def _findings(settings: Settings, token: str) -> Iterator[Finding]:
+def _findings(settings: Settings, token: str, sleep: Callable[[float], object]) -> Iterator[Finding]:
     yield from _installed()
     yield _disk(settings)
+    yield _socket(settings)
     yield _champion(settings)
-    yield from _engine(settings, token)
-    yield from _agent(settings)
+    with httpx.Client(timeout=5, trust_env=False) as http:
+        engine = yield from _engine(settings, token, http)
+        status = yield from _agent(settings, http)
+        if engine is not None and status is not None:
+            yield from _traffic(settings, http, status, sleep, middleware=engine)
 
 
 def _installed() -> Iterator[Finding]:
@@ -57,6 +68,13 @@ def _disk(settings: Settings) -> Finding:
     return free_mb > FREE_MB, f"{free_mb} MB free for {settings.home}", f"free at least {FREE_MB} MB, or move `home`"
 
 
+def _socket(settings: Settings) -> Finding:
+    nbytes = len(os.fsencode(settings.socket))
+    fits = nbytes <= MAX_SOCKET_BYTES
+    remedy = f"its path has {nbytes} bytes, the kernel allows {MAX_SOCKET_BYTES}: choose a shorter `home`"
+    return fits, f"socket {settings.socket}", remedy
+
+
 def _champion(settings: Settings) -> Finding:
     if settings.champion is None:
         return None, "champion adapter", "`champion` is not set; that is fine once the store knows a version"
@@ -67,51 +85,127 @@ def _champion(settings: Settings) -> Finding:
     return True, f"champion {settings.champion}, digest {digest[:12]}", ""
 
 
-def _engine(settings: Settings, token: str) -> Iterator[Finding]:
+def _engine(settings: Settings, token: str, http: httpx.Client) -> Generator[Finding, None, bool | None]:
+    """Whether the middleware stands in the engine; None when no engine answers."""
     url = settings.engine.url
     if not token:
         yield False, "token", "set TRIMTAB_TOKEN to what the engine is started with"
-    if not _answers(f"{url}/health"):
+    if _status(lambda: http.get(f"{url}/health")) != httpx.codes.OK:
         yield False, f"engine at {url}", "start it with `trimtab serve --model FOLDER`, or set engine.url"
-        return
+        return None
     yield True, f"engine at {url}", ""
-    closed = _status(lambda: httpx.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "-"}, timeout=5))
+    stranger = _status(lambda: http.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "-"}))
+    closed = stranger == httpx.codes.FORBIDDEN
     yield (
-        closed == 403,
+        closed,
         "the engine's admin paths are closed to strangers",
-        ("vLLM runs without the middleware: use `trimtab serve`, or add --middleware serving.middleware.Trimtab"),
+        (
+            "vLLM runs without the middleware: use `trimtab serve`, or add --middleware serving.middleware.Trimtab "
+            "and unset VLLM_USE_RUST_FRONTEND, which bypasses it"
+        ),
     )
-    if not token:
-        return
-    headers = {"x-trimtab-token": token}
-    opened = _status(
-        lambda: httpx.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "-"}, headers=headers, timeout=5)
-    )
-    yield opened not in (None, 403), "the token opens them", "give engine and agent the same TRIMTAB_TOKEN"
+    if token and closed:
+        headers = {"x-trimtab-token": token}
+        own = _status(lambda: http.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "-"}, headers=headers))
+        opened = own not in (None, httpx.codes.FORBIDDEN)
+        yield opened, "the token opens them", "give engine and agent the same TRIMTAB_TOKEN"
+    return closed
 
 
-def _agent(settings: Settings) -> Iterator[Finding]:
+def _agent(settings: Settings, http: httpx.Client) -> Generator[Finding, None, dict[str, Any] | None]:
+    """The agent's status; None when no agent answers."""
     address = address_of(settings)
-    try:
-        status = httpx.get(f"{address}/v1/status", timeout=5).json()
-    except (httpx.HTTPError, ValueError):
+    status = _json(http, f"{address}/v1/status")
+    if status is None:
         yield False, f"agent at {address}", "start it with `trimtab agent --settings FILE`"
-        return
+        return None
     yield True, f"agent at {address}", ""
-    taps = status["live"]["workers"]
-    yield (
-        taps > 0,
-        f"{taps} taps are connected",
-        (f"no vLLM delivers here: start it with TRIMTAB_SOCKET={settings.socket}, and send it one request"),
-    )
-    lost = status["capture"]["lost"]
+    capture, live = status["capture"], status["live"]
+    lost, dropped = capture["lost"], capture["dropped"]
     yield lost == 0, f"{lost} exchanges lost", "see agent/intake/README.md: the buffer overflowed or vLLM was killed"
-    for name, health in status["live"]["loops"].items():
+    yield (
+        dropped == 0,
+        f"{dropped} exchanges dropped by taps",
+        "their buffer was full while the agent was away or slow: keep the agent up, or raise TRIMTAB_BUFFER_BYTES",
+    )
+    yield _texts(settings, paused=bool(live.get("text_paused")))
+    for name, health in live["loops"].items():
         yield health["faults"] == 0, f"loop {name}", f"{health['faults']} faults, the last: {health['says']}"
+    return status
 
 
-def _answers(url: str) -> bool:
-    return _status(lambda: httpx.get(url, timeout=5)) == 200
+def _texts(settings: Settings, *, paused: bool) -> Finding:
+    if settings.capture.text == "none":
+        return True, "no texts are stored, as capture.text says", ""
+    if not paused:
+        return True, "texts are stored", ""
+    room_mb = settings.capture.min_free_mb * 3 // 2
+    remedy = f"have {room_mb} MB free on the disk of {settings.home}: texts come back by themselves"
+    return False, "no texts are stored for want of room", remedy
+
+
+def _traffic(
+    settings: Settings,
+    http: httpx.Client,
+    status: dict[str, Any],
+    sleep: Callable[[float], object],
+    *,
+    middleware: bool,
+) -> Iterator[Finding]:
+    """Whether taps are connected, and whether what passes the engine passes them."""
+    taps = status["live"]["workers"]
+    before = agent_seen(status)
+    first = engine_seen(_text(http, f"{settings.engine.url}/metrics"))
+    if first.requests is None:
+        remedy = f"{settings.engine.url}/metrics has no vllm: lines; if the engine is not vLLM, {BY_HAND}"
+        yield before.attached > 0 or None, f"{before.attached} exchanges were handed in", remedy
+        return
+    yield taps > 0, f"{taps} taps are connected", _reach(settings, middleware=middleware)
+    if before.attached:
+        yield True, f"{before.attached} exchanges were handed in", ""
+    sleep(LOOK_S)
+    second = engine_seen(_text(http, f"{settings.engine.url}/metrics"))
+    sleep(SETTLE_S if second != first else 0.0)
+    again = _json(http, f"{address_of(settings)}/v1/status")
+    if again is None:
+        yield False, "traffic", "the agent went away while this command looked"
+        return
+    remedy = (
+        _reach(settings, middleware=middleware)
+        if not (middleware and taps)
+        else (
+            "requests go past the tap that is connected: check that it is the vLLM at engine.url, unset "
+            f"VLLM_USE_RUST_FRONTEND, or {BY_HAND}"
+        )
+    )
+    yield judge_flow((first, second), (before, agent_seen(again)), LOOK_S, remedy)
+
+
+def _reach(settings: Settings, *, middleware: bool) -> str:
+    """How traffic gets to this agent, in one sentence."""
+    socket = settings.socket.resolve()
+    if not middleware:
+        return (
+            "start vLLM with --middleware serving.middleware.Trimtab, "
+            f"TRIMTAB_SOCKET={socket} and without VLLM_USE_RUST_FRONTEND; where that cannot be, {BY_HAND}"
+        )
+    return f"vLLM's middleware finds no agent: set TRIMTAB_SOCKET={socket} for it, and mount that folder where it runs"
+
+
+def _text(http: httpx.Client, url: str) -> str:
+    try:
+        answer = http.get(url)
+    except httpx.HTTPError:
+        return ""
+    return answer.text if answer.is_success else ""
+
+
+def _json(http: httpx.Client, url: str) -> dict[str, Any] | None:
+    try:
+        found = http.get(url).raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _status(call: Callable[[], httpx.Response]) -> int | None:

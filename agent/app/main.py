@@ -26,6 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from agent.app.keep import EVERY_S, Janitor, text_gate
 from agent.app.loops import Loops
+from agent.app.own import OwnRequests
 from agent.app.reports import Reports
 from agent.app.steer import Steer
 from agent.app.watch import Watch, read_reference
@@ -66,10 +67,14 @@ class Agent:
         self._redact = redactor.text
         self.gate = text_gate(settings, self.store, now)
         self.intake = IntakeServer(settings.socket, self.gate.add_exchanges, self.store.note_worker, redactor, now)
-        desk = Desk(redactor, redactor.exchange, self.store.add_exchanges, Tally(self.store), settings.alias, now)
+        desk = Desk(redactor, redactor.exchange, self.gate.add_exchanges, Tally(self.store), settings.alias, now)
         self.doors = Doors(desk, now)
-        self.engine = Engine(settings.engine.url, token, max_lora_rank=settings.engine.max_lora_rank)
-        self.judge = judge_of(settings, token)
+        self.own = OwnRequests()
+        self.engine = Engine(
+            settings.engine.url, token, max_lora_rank=settings.engine.max_lora_rank, transport=self.own.transport()
+        )
+        judge = judge_of(settings, token)
+        self.judge = self.own.judge(judge) if settings.quality.judge_url is None else judge
         self.rollout = Rollout(settings, self.store, self.engine, self._push)
         self.reports = Reports(settings, self.store)
         self.watch = Watch(settings, self.store)
@@ -163,7 +168,15 @@ class Agent:
     def _live(self) -> dict[str, Any]:
         health = {name: vars(h) for name, h in self.loops.health.items()}
         shares = dict(self.rollout.shares) or None
-        return {"loops": health, "workers": self.intake.workers, "detector": self.watch.phase, "weights": shares}
+        return {
+            "loops": health,
+            "workers": self.intake.workers,
+            "detector": self.watch.phase,
+            "weights": shares,
+            "started_at": self.started_at,
+            "own_requests": {"started": self.own.started, "finished": self.own.finished},
+            "text_paused": self.gate.paused,
+        }
 
     def _web(self) -> uvicorn.Server:
         app = create_app(
