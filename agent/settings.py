@@ -47,6 +47,12 @@ class HttpSettings(_Section):
 class CaptureSettings(_Section):
     """What is kept of the traffic."""
 
+    text: Literal["redacted", "none"] = "redacted"
+    """redacted: texts are stored with private data masked. none: no text is stored at all, only numbers, labels and
+    profiles; the detector, the judge, corrections and retraining, which need text, then rest."""
+    names: Path | None = None
+    """Text file of people's names, one a line, masked by [NAME]. A line in small letters is found in any case, one
+    with capitals only as written or in capitals, so that `Mark` leaves the word `mark` alone."""
     patterns: tuple[str, ...] = ()
     """Your own RE2 patterns; what they match is replaced by [REDACTED] before anything is stored."""
     user_key: str = "trimtab"

@@ -85,7 +85,7 @@ class Exchange:
     `gap_p50_s` and `gap_max_s` are the median and the longest time between two pieces of a streamed answer.
     `features` were measured before the text was dropped; they are None while the text is there.
     `text_gone` says why the store has no text: thinned (kept for a while, then one of many), paused (no room on the
-    disk when it came); None otherwise.
+    disk when it came), off (`capture.text = none`); None otherwise.
     """
 
     id: str
@@ -136,10 +136,14 @@ class Exchange:
 
     @property
     def profiled(self) -> bool:
-        """True when the exchange is whole: cut, failed, abandoned and thinned ones are counted but never profiled."""
+        """True when the exchange is whole: cut, failed, abandoned and thinned ones are counted but never profiled.
+
+        Nor are embeddings, which have no text, and batches, which are several conversations in one.
+        """
         cut = self.request_cut_bytes or self.response_cut_bytes
-        unmeasured = self.text_gone is not None and self.features is None
-        return self.status == 200 and self.outcome is Outcome.COMPLETE and not cut and not unmeasured
+        unmeasured = self.features is None and (self.text_gone is not None or not (self.messages or self.answer))
+        whole = self.status == 200 and self.outcome is Outcome.COMPLETE and not cut
+        return whole and not unmeasured and self.path != "/v1/chat/completions/batch"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

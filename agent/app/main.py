@@ -32,9 +32,12 @@ from agent.app.steer import Steer
 from agent.app.watch import Watch, read_reference
 from agent.export.metrics import ProcessInfo, render
 from agent.intake.attach import Desk, Doors, Tally
+from agent.intake.names import read_names
 from agent.intake.redact import Redactor
+from agent.intake.sample import Sample
 from agent.intake.server import IntakeServer
 from agent.launch.local import LocalLauncher
+from agent.profile.features import features
 from agent.quality.judge import judge_of
 from agent.quality.room import feedback, judge_once
 from agent.rollout.act import Rollout, adopt
@@ -63,10 +66,13 @@ class Agent:
         adopt(settings, self.store, self.started_at)
         if settings.reference is not None:
             read_reference(settings.reference)  # refused now, not at every tick
-        redactor = Redactor(settings.capture.patterns, settings.capture.user_key)
+        redactor = redactor_of(settings)
         self._redact = redactor.text
         self.gate = text_gate(settings, self.store, now)
-        self.intake = IntakeServer(settings.socket, self.gate.add_exchanges, self.store.note_worker, redactor, now)
+        self.intake = IntakeServer(
+            settings.socket, self.gate.add_exchanges, self.store.note_worker, redactor, now,
+            sample=None if settings.capture.text == "none" else Sample(settings.home / "unreadable", redactor.text),
+        )  # fmt: skip
         desk = Desk(redactor, redactor.exchange, self.gate.add_exchanges, Tally(self.store), settings.alias, now)
         self.doors = Doors(desk, now)
         self.own = OwnRequests()
@@ -137,6 +143,8 @@ class Agent:
         )
 
     def _feedback(self, exchange_id: str, *, correct: bool, correction: str | None, source: str) -> object:
+        if correction is not None and self.settings.capture.text == "none":
+            raise InvalidInput("corrections are not taken while capture.text is none: send `correct` alone")
         return feedback(
             self.store,
             exchange_id,
@@ -211,6 +219,17 @@ async def _until_signal(agent: Agent) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await agent.run(stop)
+
+
+def redactor_of(settings: Settings) -> Redactor:
+    """The choke point of the intake: what it masks, and whether any text passes. Raises InvalidInput."""
+    capture = settings.capture
+    return Redactor(
+        capture.patterns,
+        capture.user_key,
+        read_names(capture.names) if capture.names is not None else (),
+        measure=features if capture.text == "none" else None,
+    )
 
 
 def now() -> datetime:

@@ -42,6 +42,7 @@ class _State:
     reference_rows: int = 0
     window_from: dict[str, int] = field(default_factory=dict)
     reference_window: dict[str, str] = field(default_factory=dict)
+    text_off: bool = False
 
 
 class Watch:
@@ -95,6 +96,7 @@ class Watch:
         alarms: list[tuple[int, Alarm]] = []
         for rowid, exchange in batch:
             if exchange.alias == self._settings.alias and exchange.profiled:
+                produced += self._text_off(exchange, now)
                 produced += self._profile(rowid, exchange)
                 alarms += self._watch(rowid, exchange)
         produced += [row for rowid, alarm in alarms for row in self._said(rowid, alarm.at, alarm.evidence)]
@@ -176,7 +178,7 @@ class Watch:
         self._state.learning = []
 
     def _watch(self, rowid: int, exchange: Exchange) -> list[tuple[int, Alarm]]:
-        if exchange.version != self._state.version:
+        if exchange.version != self._state.version or not exchange.has_text:
             return []
         record = record_of(exchange)
         if self._detector is not None:
@@ -186,6 +188,17 @@ class Watch:
         if len(self._state.learning) >= self._settings.drift.reference_rows:
             self._fit([_record(item) for item in self._state.learning])
         return []
+
+    def _text_off(self, exchange: Exchange, now: datetime) -> list[EventRow]:
+        """Say once that texts are no longer stored, or that they are stored again."""
+        off = exchange.text_gone == "off"
+        if off == self._state.text_off:
+            return []
+        self._state.text_off = off
+        text = "no texts are stored (capture.text = none): the detector rests, profiles go on"
+        return [
+            EventRow(at=now, kind="detector", text=text if off else "texts are stored: the detector goes on", data={})
+        ]
 
     def _evidence(self, rowid: int, now: datetime) -> list[ReadingRow]:
         return self._said(rowid, now, self._detector.evidence if self._detector else None)

@@ -38,6 +38,11 @@ def is_data_fault(error: Exception) -> bool:
     return isinstance(error, StatementError | ValueError | TypeError | ArithmeticError | LookupError)
 
 
+def plainly(error: Exception) -> str:
+    """What the store said, without the statement and the values it was about."""
+    return f"{type(error).__name__}: {getattr(error, 'orig', error)}"
+
+
 def commit(exchanges: Sequence[Exchange], store_batch: StoreBatch) -> Outcomes:
     """Store as many as can be stored. Never raises for a fault of store or data."""
     result = Outcomes()

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 from agent.types import Exchange
@@ -95,3 +97,9 @@ def stand_in(worker: str, seq: int) -> wire.Capture:
         outcome="error", headers={}, request=b"", response=b"", marks=(), request_cut=0, response_cut=0,
         total_us=0, dropped=0,
     )  # fmt: skip
+
+
+def where(fault: Exception) -> str:
+    """What kind of fault came from which line; never its message, which may quote texts."""
+    at = traceback.extract_tb(fault.__traceback__)[-1]
+    return f"{type(fault).__name__} in {at.name}, line {at.lineno} of {PurePath(at.filename).name}"

@@ -8,7 +8,7 @@ Must never know: where it goes. It fails closed: what cannot be redacted is stor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -16,9 +16,12 @@ from typing import Any
 
 from agent.intake.names import Names
 from agent.intake.patterns import mask
-from agent.types import Exchange, InvalidInput, Message, Outcome, ToolCall
+from agent.store.convert import without_text
+from agent.types import Exchange, Features, InvalidInput, Message, Outcome, ToolCall
 
 MAX_PATTERN_CHARS = 1000
+TEXT_OFF = "off"
+"""Why an exchange has no text when `capture.text` is none."""
 _PLACEHOLDER = "[REDACTED]"
 _UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
 _ENGINE_ID = re.compile(r"[a-z]{2,10}[-_][0-9a-f]{16,32}|[a-z]{2,10}[-_][0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -35,11 +38,20 @@ class Redactor:
     `patterns` are RE2 syntax, at most 1,000 characters each; `user_key` keys the hash that stands for a user; `names`
     are people's, masked wherever they stand. Raises InvalidInput for a pattern that RE2 does not know or that matches
     the empty text.
+
+    With `measure`, no text leaves this place: an exchange comes out with its features and without its words.
     """
 
-    def __init__(self, patterns: Sequence[str] = (), user_key: str = "trimtab", names: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        patterns: Sequence[str] = (),
+        user_key: str = "trimtab",
+        names: Iterable[str] = (),
+        measure: Callable[[Exchange], Features] | None = None,
+    ) -> None:
         self._patterns = [_compile(pattern) for pattern in patterns]
         self._key = blake2b(user_key.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+        self._measure = measure
         self._names = Names(names)
         self._label = lru_cache(_LABELS)(self._short)
         self.failures = 0
@@ -68,7 +80,7 @@ class Redactor:
         `chosen_id`: what the client asked the response to be called, if it did.
         """
         try:
-            return self._exchange(exchange, chosen_id)
+            return self._reduced(self._exchange(exchange, chosen_id))
         except Exception:  # noqa: BLE001 - fails closed, whatever it was, and is counted
             self.failures += 1
             return blank(exchange)
@@ -94,6 +106,11 @@ class Redactor:
                 for call in exchange.tool_calls
             ),
         )
+
+    def _reduced(self, exchange: Exchange) -> Exchange:
+        if self._measure is None:
+            return exchange
+        return without_text(exchange, TEXT_OFF, self._measure(exchange) if exchange.profiled else None)
 
     def _id(self, exchange: Exchange, chosen_id: str | None) -> str:
         """The response's id: the engine's random one stands, one that a client chose gives way when it looks private.

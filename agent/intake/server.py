@@ -18,12 +18,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent.intake.assemble import Unreadable, assemble, unreadable
-from agent.intake.commit import Outcomes, StoreBatch, commit, is_data_fault
+from agent.intake.assemble import Assembled, Unreadable, read, unreadable
+from agent.intake.commit import Outcomes, StoreBatch, commit, is_data_fault, plainly
 from agent.intake.door import Door, close_door, open_door
 from agent.intake.inbox import Inbox
-from agent.intake.link import Counts, Held, Link, Worker, close, number, stand_in
+from agent.intake.link import Counts, Held, Link, Worker, close, number, stand_in, where
 from agent.intake.redact import Redactor
+from agent.intake.sample import Sample
 from agent.types import Exchange, Outcome
 from serving import wire
 
@@ -44,7 +45,8 @@ class IntakeServer:
 
     `store_batch` gets up to 256 redacted exchanges, in a thread; `note_worker(worker, pid, seen_at, assigned,
     dropped)` likewise. While the store fails nothing is acknowledged, the batch is tried again with growing pauses
-    (0.1 to 5 s), the taps are made to wait, and `complain` hears of it once a minute.
+    (0.1 to 5 s), the taps are made to wait, and `complain` hears of it once a minute. What cannot be read goes to
+    `sample`.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class IntakeServer:
         redactor: Redactor,
         now: Callable[[], datetime],
         complain: Callable[[str], None] = log.warning,
+        sample: Sample | None = None,
     ) -> None:
         self.counts = Counts()
+        self._sample = sample
         self._path = socket
         self._store_batch = store_batch
         self._note_worker = note_worker
@@ -188,8 +192,8 @@ class IntakeServer:
         while not self._stopping.is_set():
             try:
                 stuck = await self._round()
-            except Exception:  # outer ring: whatever it was, the next round tries again
-                log.exception("a round of the intake failed")
+            except Exception as fault:  # noqa: BLE001 - outer ring: whatever it was, the next round tries again
+                log.warning("a round of the intake failed: %s", where(fault))
                 stuck = True
             if not stuck:
                 backoff_s = BACKOFF_FIRST_S
@@ -216,26 +220,31 @@ class IntakeServer:
 
     def _prepare(self, captures: list[wire.Capture]) -> list[Exchange]:
         """Captures as they may be stored; runs in a thread."""
-        return [
-            self._redactor.exchange(self._assembled(capture), chosen_id=capture.headers.get("x-request-id"))
-            for capture in captures
-        ]
+        failed: list[tuple[wire.Capture, str]] = []
+        fresh = []
+        for capture in captures:
+            found = self._assembled(capture, failed)
+            fresh.append(self._redactor.exchange(found.exchange, chosen_id=found.chosen_id))
+        if failed and self._sample is not None:
+            self._sample.keep(failed)
+        return fresh
 
-    def _assembled(self, capture: wire.Capture) -> Exchange:
+    def _assembled(self, capture: wire.Capture, failed: list[tuple[wire.Capture, str]]) -> Assembled:
         try:
-            return assemble(capture)
-        except Unreadable:
-            return unreadable(capture)
-        except Exception:  # outer ring: a shape that nobody thought of must not stop the intake; it is counted
-            log.exception("an exchange could not be assembled")
-            return unreadable(capture)
+            return read(capture)
+        except Unreadable as why:
+            failed.append((capture, str(why)))
+        except Exception as fault:  # noqa: BLE001 - outer ring: a shape that nobody thought of is counted and sampled
+            log.warning("an exchange could not be assembled: %s", where(fault))
+            failed.append((capture, where(fault)))
+        return Assembled(unreadable(capture), None)
 
     def _settle(self, tried: list[Held], result: Outcomes) -> list[Held]:
         """Acknowledge what is stored; returns what is to be tried again."""
         left = {(exchange.worker, exchange.seq) for exchange in result.left}
         if result.fault is not None:
             self.counts.store_faults += 1
-            self._say(f"{len(left)} exchanges cannot be stored and wait: {result.fault}")
+            self._say(f"{len(left)} exchanges cannot be stored and wait: {plainly(result.fault)}")
             if is_data_fault(result.fault):
                 left -= self._hopeless(left)
         again: list[Held] = []
@@ -281,7 +290,7 @@ class IntakeServer:
                 await asyncio.to_thread(self._note_worker, name, worker.pid, now, worker.assigned, worker.dropped)
             except Exception as fault:  # noqa: BLE001 - outer ring: told again at the next round, and counted
                 self.counts.store_faults += 1
-                self._say(f"what a tap counted cannot be stored: {fault}")
+                self._say(f"what a tap counted cannot be stored: {plainly(fault)}")
                 return
             worker.noted, worker.noted_at = said, now
 

@@ -296,6 +296,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON, JSON, st.sampled_from([*SHAPES, "/invocations"]), st.booleans())
 def test_no_json_is_fatal(asked: Any, answered: Any, path: str, streamed: bool) -> None:
     """Whatever JSON stands where, the result is an exchange or Unreadable, never another error."""
@@ -308,6 +309,7 @@ def test_no_json_is_fatal(asked: Any, answered: Any, path: str, streamed: bool) 
     assert type(got.answer) is str
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([*SHAPES]))
 def test_no_bytes_are_fatal(noise: bytes, path: str) -> None:
     """Whatever bytes come, the result is an exchange or Unreadable."""

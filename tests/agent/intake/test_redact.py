@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.intake.assemble import assemble
@@ -117,6 +117,7 @@ def test_redaction_fails_closed() -> None:
     assert redactor.failures == 1
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(), max_size=60), st.sampled_from([text for text, _ in PRIVATE]))
 def test_no_text_is_fatal_and_the_result_can_be_stored(noise: str, private: str) -> None:
     """Any text, lone surrogates and NULs too, comes out as text that UTF-8 can carry."""
@@ -125,6 +126,7 @@ def test_no_text_is_fatal_and_the_result_can_be_stored(noise: str, private: str)
     got.encode()
 
 
+@settings(deadline=None)
 @given(st.integers(10**14, 10**15 - 1), st.sampled_from(["", " ", "-"]), st.integers(3, 6))
 def test_every_card_number_is_found(body: int, gap: str, step: int) -> None:
     """Whatever its digits and their grouping, a number with a right check digit is masked."""
