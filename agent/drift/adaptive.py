@@ -43,6 +43,8 @@ class Adaptive:
         self._detectors = [make() for _ in NAMES]
         self._latest: list[str] = []
         self.rows = 0
+        self.fired: list[tuple[str, float]] = []
+        """Descriptors that drifted at the last record, with its value in standard deviations."""
         for row in (rows - self._middle) / self._spread:
             for detector, value in zip(self._detectors, row.tolist(), strict=True):
                 detector.update(value)
@@ -58,14 +60,14 @@ class Adaptive:
         values = (self._descriptors.row(record) - self._middle) / self._spread
         self.rows += 1
         self._latest = [*self._latest[1 - _SHOWN :], record.id]
-        fired = []
+        self.fired = []
         for name, detector, value in zip(NAMES, self._detectors, values.tolist(), strict=True):
             detector.update(value)
             if detector.drift_detected:
-                fired.append((name, value))
-        if not fired:
+                self.fired.append((name, value))
+        if not self.fired:
             return None
-        fired.sort(key=lambda one: -abs(one[1]))
+        fired = sorted(self.fired, key=lambda one: -abs(one[1]))
         return plain_alarm(
             row=self.rows - 1,
             onset_row=self.rows - 1,

@@ -87,57 +87,59 @@ def psi(reference: NDArray[np.float64], window: NDArray[np.float64], bins: int =
     return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
 
 
-def ks_limit(reference_rows: int, level: float) -> float:
+def ks_limit(reference_rows: int, level: float, window_rows: int = WINDOW_ROWS) -> float:
     """Asymptotic two-sample bound at this level for one feature (Smirnov 1948)."""
-    effective = reference_rows * WINDOW_ROWS / (reference_rows + WINDOW_ROWS)
+    effective = reference_rows * window_rows / (reference_rows + window_rows)
     return math.sqrt(-math.log(level / 2) / 2 / effective)
 
 
 class Threshold:
-    """Compare each window of 100 records with the reference, descriptor by descriptor."""
+    """Compare each window of (usually 100) records with the reference, descriptor by descriptor."""
 
-    def __init__(self, name: str, descriptors: Descriptors, reference: Sequence[Record]) -> None:
+    def __init__(
+        self, name: str, descriptors: Descriptors, reference: Sequence[Record], window_rows: int = WINDOW_ROWS
+    ) -> None:
         """`reference`: the part that did not give the vocabulary. Prefer `fit`."""
-        self._name, self._descriptors = name, descriptors
+        self._name, self._descriptors, self._window_rows = name, descriptors, window_rows
         self._reference = np.sort(np.array([descriptors.row(record) for record in reference]), axis=0)
         self._distance: Distance = ks if name == "ks" else psi
-        self.limit = ks_limit(len(reference), KS_LEVEL / len(NAMES)) if name == "ks" else PSI_TOO_FAR
+        level = KS_LEVEL / len(NAMES)
+        self.limit = ks_limit(len(reference), level, window_rows) if name == "ks" else PSI_TOO_FAR
         self._window: list[tuple[str, datetime, NDArray[np.float64]]] = []
         self.rows = 0
-        self.farthest: float | None = None
-        """The largest distance of the window that ended with the last record; None inside a window."""
+        self.far: list[float] | None = None
+        """Distances of the window that ended with the last record, one a descriptor; None inside a window."""
 
     @classmethod
-    def fit(cls, name: str, reference: Sequence[Record]) -> Self:
+    def fit(cls, name: str, reference: Sequence[Record], *, window_rows: int = WINDOW_ROWS) -> Self:
         """A threshold on `ks` or `psi`."""
         counted, compared = parted(reference)
-        return cls(name, Descriptors(counted), compared)
+        return cls(name, Descriptors(counted), compared, window_rows)
 
     def update(self, record: Record) -> Alarm | None:
         """Collect; at the end of a window, an alarm if any descriptor is too far."""
         self._window.append((record.id, record.at, self._descriptors.row(record)))
         self.rows += 1
-        self.farthest = None
-        if len(self._window) < WINDOW_ROWS:
+        self.far = None
+        if len(self._window) < self._window_rows:
             return None
         window, self._window = self._window, []
         rows = np.sort(np.array([row for _, _, row in window]), axis=0)
-        far = [self._distance(self._reference[:, i], rows[:, i]) for i in range(len(NAMES))]
+        self.far = far = [self._distance(self._reference[:, i], rows[:, i]) for i in range(len(NAMES))]
         order = np.argsort(far)[::-1][:NAMED]
-        self.farthest = far[order[0]]
-        if self.farthest <= self.limit:
+        if far[order[0]] <= self.limit:
             return None
         worst = NAMES[order[0]]
         return plain_alarm(
             row=self.rows - 1,
-            onset_row=self.rows - WINDOW_ROWS,
+            onset_row=self.rows - len(window),
             at=window[-1][1],
             onset_at=window[0][1],
-            evidence=self.farthest,
+            evidence=far[order[0]],
             threshold=self.limit,
             features=tuple((NAMES[i], far[i], 0.0) for i in order),
             examples=tuple(name for name, _, _ in window[:NAMED]),
-            reason=f"{self._name} of {worst} over the last {WINDOW_ROWS} exchanges is {self.farthest:.2f},"
+            reason=f"{self._name} of {worst} over the last {len(window)} exchanges is {far[order[0]]:.2f},"
             f" above {self.limit:.2f}",
         )
 
