@@ -14,22 +14,23 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+from serving.body import find_values
 from serving.guard import ASGIApp, Message, Receive, Scope, Send, classify, path_of
 
 Table = dict[str, dict[str, float]]
 
 VERSION_HEADER = b"x-trimtab-version"
 USER_HEADER = b"x-trimtab-user"
+REQUEST_HEADER = b"x-request-id"
 
-_SPACE = b" \t\r\n"
-_OPENING, _CLOSING = (b"{", b"["), (b"}", b"]")
-_BACKSLASH = ord("\\")
-_LONGEST_KEY = 64  # bytes of a wanted key, each letter written as an escape, quotes included
+_KEYS = frozenset(("model", "user"))
+_WHO = frozenset((USER_HEADER, REQUEST_HEADER))
+_LONGEST_USER = 128  # letters of a name worth remembering
 
 
 def parse_table(message: Mapping[str, Any]) -> Table:
@@ -65,58 +66,6 @@ def choose(weights: Mapping[str, float], user: str) -> str | None:
     return best
 
 
-def find_values(body: bytes, keys: tuple[str, ...]) -> dict[str, tuple[int, int, str]]:
-    """Where the string values of top-level keys stand: key -> (start, end, value), quotes inside the span.
-
-    Walks from string to string at the speed of `bytes.find`, no JSON tree; what stands between two strings tells the
-    depth. The last of equal keys wins, as in `json.loads`. What is no JSON object in UTF-8 yields nothing.
-    """
-    found: dict[str, tuple[int, int, str]] = {}
-    depth = at = 0
-    key: str | None = None  # the wanted key that ended just before `at`
-    while (start := body.find(b'"', at)) >= 0:
-        end = _string_end(body, start)
-        if end < 0:
-            return {}
-        between = body[at:start].strip(_SPACE)
-        is_value = between == b":"
-        if not is_value and between != b",":
-            if key is not None and between[:1] == b":":
-                found.pop(key, None)  # its value is no string
-            depth += sum(map(between.count, _OPENING)) - sum(map(between.count, _CLOSING))
-        if is_value and key is not None:
-            found[key] = (start, end, _text(body[start:end]))
-        key = None
-        if not is_value and depth == 1 and end - start <= _LONGEST_KEY:
-            name = _text(body[start:end])
-            key = name if name in keys else None
-        at = end
-    if key is not None:
-        found.pop(key, None)
-    return found
-
-
-def _string_end(body: bytes, start: int) -> int:
-    """The index behind the closing quote of the string that opens at `start`; -1 when it never closes."""
-    end = body.find(b'"', start + 1)
-    while end > 0 and body[end - 1] == _BACKSLASH:
-        slashes = end - 1
-        while body[slashes - 1] == _BACKSLASH:
-            slashes -= 1
-        if (end - slashes) % 2 == 0:
-            break
-        end = body.find(b'"', end + 1)
-    return end + 1 if end > 0 else -1
-
-
-def _text(token: bytes) -> str:
-    """What a JSON string says; nothing when it is none."""
-    try:
-        return token[1:-1].decode() if b"\\" not in token else str(json.loads(token))
-    except ValueError:
-        return ""
-
-
 @lru_cache(maxsize=256)
 def _quoted(version: str) -> bytes:
     return json.dumps(version).encode()
@@ -132,62 +81,85 @@ class Alias:
     def __init__(self, app: ASGIApp, draw: Callable[[], float] = random.random) -> None:
         self._app = app
         self._draw = draw
-        self._table: Table = {}
+        self.table: Table = {}
 
     def adopt(self, message: Mapping[str, Any]) -> None:
         """The table that the agent pushed replaces the one before. Raises `ValueError`, and keeps the old, when bad."""
-        self._table = parse_table(message)
+        self.table = table = parse_table(message)
+
+        def chosen(alias: str, user: str) -> str | None:
+            return choose(table[alias], user)
+
+        self._choose = chosen
+        self._choose_again = lru_cache(maxsize=4096)(chosen)  # users come again; their choice dies with the table
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        table = self._table
-        if not table or scope["type"] != "http" or scope["method"] != "POST" or classify(path_of(scope)) == "admin":
+        if (
+            not self.table
+            or scope["type"] != "http"
+            or scope["method"] != "POST"
+            or classify(path_of(scope)) == "admin"
+        ):
             await self._app(scope, receive, send)
             return
-        messages, body = await _read(receive)
-        rewritten = None if body is None else self._rewrite(body, scope, table)
+        message = await receive()
+        messages = [message]
+        if message.get("more_body"):
+            await _read_on(messages, receive)
+        rewritten = self._rewrite(messages, scope)
         if rewritten is None:
             await self._app(scope, _replay(messages, receive), send)
             return
         body, alias, version = rewritten
         scope = {**scope, "headers": _sized(scope["headers"], len(body)), "trimtab": (alias, version)}
-        mark = (VERSION_HEADER, version.encode("utf-8"))
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
+                mark = (VERSION_HEADER, version.encode())
                 message = {**message, "headers": [*message.get("headers", ()), mark]}
             await send(message)
 
         whole: Message = {"type": "http.request", "body": body, "more_body": False}
         await self._app(scope, _replay([whole], receive), send_marked)
 
-    def _rewrite(self, body: bytes, scope: Scope, table: Table) -> tuple[bytes, str, str] | None:
-        found = find_values(body, ("model", "user"))
+    def _rewrite(self, messages: list[Message], scope: Scope) -> tuple[bytes, str, str] | None:
+        """The body with a version in it, the alias, the version; None when there is nothing to rewrite."""
+        if messages[-1]["type"] != "http.request":  # the client left before the end
+            return None
+        body: bytes = messages[0].get("body", b"")
+        if len(messages) > 1:
+            body = b"".join(message.get("body", b"") for message in messages)
+        found = find_values(body, _KEYS)
         if "model" not in found:
             return None
         start, end, alias = found["model"]
-        if alias not in table:
+        if alias not in self.table:
             return None
         user = found["user"][2] if "user" in found else ""
-        user = user or next((v.decode("latin-1") for k, v in scope["headers"] if k == USER_HEADER), "")
-        version = choose(table[alias], user or str(self._draw()))
+        version = self._version(alias, user, scope["headers"])
         if version is None:
             return None
         return body[:start] + _quoted(version) + body[end:], alias, version
 
+    def _version(self, alias: str, user: str, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+        """Who answers: by the body's user, else the user header, else the request's id, else by chance."""
+        if not user:
+            said = {name: value for name, value in headers if name in _WHO}
+            user = said.get(USER_HEADER, b"").decode("latin-1")
+            if not user:
+                request = said.get(REQUEST_HEADER, b"").decode("latin-1") or str(self._draw())
+                return self._choose(alias, request)
+        return self._choose_again(alias, user) if len(user) <= _LONGEST_USER else self._choose(alias, user)
 
-async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
-    """The request's messages to its end, and its body; None for the body when the client left before the end."""
-    messages: list[Message] = []
-    chunks: list[bytes] = []
-    while True:
+
+async def _read_on(messages: list[Message], receive: Receive) -> None:
+    """Reads the rest of the request's messages."""
+    more = True
+    while more:
         message = await receive()
         messages.append(message)
-        if message["type"] != "http.request":
-            return messages, None
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return messages, chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        more = message.get("more_body", False)
 
 
 def _replay(messages: list[Message], receive: Receive) -> Receive:
@@ -204,4 +176,4 @@ def _replay(messages: list[Message], receive: Receive) -> Receive:
 
 def _sized(headers: list[tuple[bytes, bytes]], size: int) -> list[tuple[bytes, bytes]]:
     """The headers with the content length, where they state one, set to `size` bytes."""
-    return [(k, str(size).encode() if k == b"content-length" else v) for k, v in headers]
+    return [(b"content-length", str(size).encode()) if h[0] == b"content-length" else h for h in headers]

@@ -22,12 +22,13 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Class = Literal["open", "traffic", "admin"]
 
 _TRAFFIC = """
-/v1/chat/completions /v1/completions /v1/responses /v1/messages /invocations /v1/embeddings
+/v1/chat/completions /v1/chat/completions/batch /v1/completions /v1/responses /v1/messages /invocations
+/v1/embeddings
 """
 _OPEN = """
 /health /ping /load /metrics /version /v1/models /docs /docs/oauth2-redirect /redoc /openapi.json
 /tokenize /detokenize /tokenizer_info /generative_scoring /is_scaling_elastic_ep
-/v1/chat/completions/batch /v1/chat/completions/render /v1/chat/completions/derender
+/v1/chat/completions/render /v1/chat/completions/derender
 /v1/completions/render /v1/completions/derender /v1/responses/render /v1/responses/{} /v1/responses/{}/cancel
 /v1/messages/count_tokens /v1/messages/render /v1/systemone /v1/realtime
 /v1/audio/transcriptions /v1/audio/translations
@@ -77,7 +78,7 @@ def classify(path: str) -> Class:
 def path_of(scope: Scope) -> str:
     """The path below the server's root path."""
     path: str = scope["path"]
-    root: str = scope.get("root_path") or ""
+    root: str | None = scope.get("root_path")
     return path[len(root) :] if root and path.startswith(root + "/") else path
 
 

@@ -15,7 +15,7 @@ from serving.guard import TRAFFIC, ASGIApp, Message, Receive, Scope, Send, bears
 from serving.spool import Spool
 
 KEPT_HEADERS = {
-    name.encode(): name
+    name.encode(): wire.pack_text(name)
     for name in (
         "content-type",
         "user-agent",
@@ -29,7 +29,8 @@ INTERNAL_HEADER = b"x-trimtab-internal"
 
 _COMPLETE, _CLIENT_GONE, _ERROR = range(3)
 _OVERHEAD_BYTES = 512
-_U32_MAX = 0xFFFFFFFF
+_MARK_BYTES = 12
+_NAMELESS = (None, None)
 
 
 class Tap:
@@ -46,7 +47,7 @@ class Tap:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] != "POST" or path_of(scope) not in TRAFFIC:
+        if scope["type"] != "http" or scope["method"] != "POST" or (path := path_of(scope)) not in TRAFFIC:
             await self._app(scope, receive, send)
             return
         self._spool.start()
@@ -54,69 +55,75 @@ class Tap:
         if headers is None:
             await self._app(scope, receive, send)
             return
-        copy = _Copy(self._spool, self._cap, scope, headers, receive, send)
+        copy = _Copy(self._spool, self._cap, path, scope.get("trimtab"), headers, receive, send)
         try:
             await self._app(scope, copy.receive, copy.send)
         finally:
-            copy.end(_CLIENT_GONE if copy.gone else _ERROR)
+            copy.end(_ERROR)
 
-    def _kept(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]] | None:
+    def _kept(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]] | None:
         """The headers worth keeping; None for Trimtab's own request."""
         kept = []
         for name, value in headers:
             known = KEPT_HEADERS.get(name)
             if known is not None:
-                kept.append((known, value.decode("latin-1")))
+                kept.append((known, value))
             elif name == INTERNAL_HEADER and value == b"1" and bears_token(headers, self._token):
                 return None
         return kept
 
 
 class _Copy:
-    """The state of one exchange. Passes each message on first, then copies it."""
+    """The state of one exchange. Passes each message on first, then copies it.
+
+    What is done for every event of a stream is kept to the least: note the chunk and the time. The rest waits for
+    the end.
+    """
 
     __slots__ = (
-        "_cap", "_ended", "_headers", "_receive", "_request", "_request_bytes", "_request_cut",
-        "_response", "_response_bytes", "_response_cut", "_scope", "_send", "_spool", "_started", "_started_at",
-        "_status", "_times", "gone",
+        "_cap", "_ended", "_gone", "_headers", "_named", "_path", "_receive", "_request", "_request_cut",
+        "_request_room", "_response", "_response_cut", "_room", "_send", "_spool", "_started", "_started_at",
+        "_status", "_times",
     )  # fmt: skip
 
     def __init__(
         self,
         spool: Spool,
         cap: int,
-        scope: Scope,
-        headers: list[tuple[str, str]],
+        path: str,
+        named: tuple[str, str] | None,
+        headers: list[tuple[bytes, bytes]],
         receive: Receive,
         send: Send,
     ) -> None:
         self._spool = spool
-        self._cap = cap
-        self._scope = scope
+        self._cap = self._request_room = self._room = cap  # bytes that may yet be copied, of each side
+        self._path = path
+        self._named = named
         self._headers = headers
         self._receive = receive
         self._send = send
-        self._started_at = time()
-        self._started = perf_counter()
         self._request: list[bytes] = []
         self._response: list[bytes] = []
-        self._times: list[float] = []  # when each copied chunk had passed
-        self._request_bytes = self._request_cut = self._response_bytes = self._response_cut = 0
-        self._status = 0
-        self._ended = False
-        self.gone = False
+        self._times: list[float] = []  # when each copied chunk of the answer had passed
+        self._request_cut = self._response_cut = self._status = 0
+        self._ended = self._gone = False
+        self._started_at = time()
+        self._started = perf_counter()
 
     async def receive(self) -> Message:
         message = await self._receive()
         try:
             if message["type"] != "http.request":
-                self.gone = True
+                self._gone = True
             elif body := message.get("body"):
-                room = self._cap - self._request_bytes
-                piece = body if len(body) <= room else body[:room]
-                self._request.append(piece)
-                self._request_bytes += len(piece)
-                self._request_cut += len(body) - len(piece)
+                self._request_room -= len(body)
+                if self._request_room < 0:
+                    over = min(-self._request_room, len(body))
+                    self._request_room += over
+                    self._request_cut += over
+                    body = body[: len(body) - over]
+                self._request.append(body)
         except Exception:  # noqa: BLE001 - the tap never raises into a request; the fault is counted
             self._spool.faults += 1
         return message
@@ -125,49 +132,55 @@ class _Copy:
         try:
             await self._send(message)
         except OSError:
-            self.gone = True
+            self._gone = True
             raise
         try:
-            if message["type"] == "http.response.body":
-                if body := message.get("body"):
-                    self._response_bytes += len(body)
-                    if self._response_bytes > self._cap:
-                        over = min(self._response_bytes - self._cap, len(body))
-                        self._response_bytes -= over
-                        self._response_cut += over
-                        body = body[: len(body) - over]
-                    if body:
-                        self._response.append(body)
-                        self._times.append(perf_counter())
-                if not message.get("more_body"):
-                    self.end(_CLIENT_GONE if self.gone else _COMPLETE)
-            elif message["type"] == "http.response.start":
-                self._status = message["status"]
+            if body := message.get("body"):
+                self._room -= len(body)
+                if self._room >= 0:
+                    self._response.append(body)
+                    self._times.append(perf_counter())
+                else:
+                    self._keep_part(body)
+            if not message.get("more_body"):
+                self._head_or_end(message)
         except Exception:  # noqa: BLE001 - as above
             self._spool.faults += 1
 
+    def _keep_part(self, body: bytes) -> None:
+        """Keeps of a chunk what there is room for, and counts the rest."""
+        over = min(-self._room, len(body))
+        self._room += over
+        self._response_cut += over
+        if over < len(body):
+            self._response.append(body[: len(body) - over])
+            self._times.append(perf_counter())
+
+    def _head_or_end(self, message: Message) -> None:
+        """A message that is no event of a stream."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+        elif message["type"] == "http.response.body":
+            self.end(_COMPLETE)
+
     def end(self, outcome: int) -> None:
-        """Gives the copy away, once; the first end counts."""
+        """Gives the copy away, once; the first end counts. A client that left makes any outcome `client_gone`."""
         if self._ended:
             return
         self._ended = True
         spool, chunks = self._spool, self._response
-        seq = spool.admit(self._request_bytes + self._response_bytes + 8 * len(chunks) + _OVERHEAD_BYTES)
+        request_bytes, response_bytes = self._cap - self._request_room, self._cap - self._room
+        seq = spool.admit(request_bytes + response_bytes + _MARK_BYTES * len(chunks) + _OVERHEAD_BYTES)
         if not seq:
             return
         try:
-            started = self._started
-            total_us = int((perf_counter() - started) * 1e6)
-            marks = [0] * (2 * len(chunks))
-            marks[::2] = [int((at - started) * 1e6) for at in self._times]
-            marks[1::2] = map(len, chunks)
-            if total_us > _U32_MAX:  # longer than 71 minutes
-                marks = [min(n, _U32_MAX) for n in marks]
-            alias, version = self._scope.get("trimtab", (None, None))
+            alias, version = self._named or _NAMELESS
             frame = wire.pack(
-                spool.worker, seq, self._started_at, self._scope["method"], path_of(self._scope), alias, version,
-                self._status, outcome, self._headers, self._request, self._request_bytes, self._response,
-                self._response_bytes, marks, self._request_cut, self._response_cut, total_us, spool.dropped,
+                wire.pack_names(spool.worker, "POST", self._path, alias, version), seq, self._started_at,
+                self._started, perf_counter(), self._status, _CLIENT_GONE if self._gone else outcome,
+                [wire.pack_header(*header) for header in self._headers], self._request, request_bytes,
+                chunks, response_bytes, self._times, map(len, chunks), self._request_cut, self._response_cut,
+                spool.dropped,
             )  # fmt: skip
             spool.put(seq, frame)
         except Exception:  # noqa: BLE001 - as above, and the exchange counts as dropped

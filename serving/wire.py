@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import json
 import struct
-import sys
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,7 +27,7 @@ from typing import Any
 
 from serving.errors import TrimtabError
 
-PROTOCOL = 1
+PROTOCOL = 2
 HELLO, EXCHANGE, STATS = 1, 2, 3
 TABLE, ACK = 16, 17
 
@@ -37,11 +35,14 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 OUTCOMES = ("complete", "client_gone", "error")
 
 _FRAME = struct.Struct(">IB")
-_FIXED = struct.Struct(">QdHBQQQQ")  # seq, started_at, status, outcome, request_cut, response_cut, total_us, dropped
+# seq, started_at, begun, ended, status, outcome, request_cut, response_cut, dropped, then how much follows:
+# headers, marks, bytes of the request, bytes of the answer
+_FIXED_FORM = "QdddHBQQQHIII"
+_FIXED = struct.Struct(">" + _FIXED_FORM)
+_HEAD = struct.Struct(">IB" + _FIXED_FORM)  # the frame's own head, and the fixed part, in one
 _U16 = struct.Struct(">H")
-_U32 = struct.Struct(">I")
 _NONE = 0xFFFF
-_U32_MAX = 0xFFFFFFFF
+_MARK_BYTES = 12
 
 
 class WireFault(TrimtabError):
@@ -118,7 +119,7 @@ def decode_json(payload: bytes) -> dict[str, Any]:
     return message
 
 
-def _text(value: str | None) -> bytes:
+def pack_text(value: str | None) -> bytes:
     """A length-prefixed string; what does not fit 65,534 bytes is cut."""
     if value is None:
         return b"\xff\xff"
@@ -126,53 +127,55 @@ def _text(value: str | None) -> bytes:
     return _U16.pack(len(raw)) + raw
 
 
-_name = lru_cache(maxsize=256)(_text)  # names come again and again; values do not
+@lru_cache(maxsize=256)
+def pack_names(worker: str, method: str, path: str, alias: str | None, version: str | None) -> bytes:
+    """The names of a capture, packed once: they come again and again."""
+    return b"".join(map(pack_text, (worker, method, path, alias, version)))
+
+
+@lru_cache(maxsize=256)
+def _marks(n: int) -> struct.Struct:
+    """The form of `n` marks: all times, then all sizes."""
+    return struct.Struct(f">{n}d{n}I")
+
+
+def pack_header(packed_name: bytes, value: bytes) -> bytes:
+    """One header as it stands in HTTP (latin-1), packed, its name already; cut at 65,534 bytes."""
+    if not value.isascii() or len(value) >= _NONE:
+        return packed_name + pack_text(value.decode("latin-1"))
+    return packed_name + _U16.pack(len(value)) + value
 
 
 def pack(
-    worker: str, seq: int, started_at: float, method: str, path: str, alias: str | None, version: str | None,
-    status: int, outcome: int, headers: Sequence[tuple[str, str]], request: Sequence[bytes], request_bytes: int,
-    response: Sequence[bytes], response_bytes: int, marks: Sequence[int], request_cut: int, response_cut: int,
-    total_us: int, dropped: int,
+    names: bytes, seq: int, started_at: float, begun: float, ended: float, status: int, outcome: int,
+    headers: Sequence[bytes], request: Sequence[bytes], request_bytes: int, response: Sequence[bytes],
+    response_bytes: int, times: Sequence[float], sizes: Iterable[int], request_cut: int, response_cut: int,
+    dropped: int,
 ) -> bytes:  # fmt: skip
     """The whole EXCHANGE frame from loose parts: the tap's fast way, `encode_capture` is the plain one.
 
-    `outcome` is the index in `OUTCOMES`; `marks` is flat: offset_us, nbytes, offset_us, nbytes, ...; the bodies
-    come as their chunks with their summed lengths.
+    `names` and each header come packed; `outcome` is the index in `OUTCOMES`; `begun`, `ended` and `times` (with
+    `sizes` in bytes, one of each per response chunk) are seconds of one clock whose zero does not matter: the reader
+    subtracts, not vLLM's process. The bodies come as their chunks with their summed lengths.
     """
-    parts = [
-        b"",
-        _FIXED.pack(seq, started_at, status, outcome, request_cut, response_cut, total_us, dropped),
-        _name(worker),
-        _name(method),
-        _name(path),
-        _name(alias),
-        _name(version),
-        _U16.pack(len(headers)),
-    ]
-    for name, value in headers:
-        parts.append(_name(name))
-        parts.append(_text(value))
-    flat = array("I", marks)
-    if sys.byteorder == "little":
-        flat.byteswap()
-    parts.append(_U32.pack(len(flat)))
-    parts.append(flat.tobytes())
-    parts.append(_U32.pack(request_bytes))
-    parts.extend(request)
-    parts.append(_U32.pack(response_bytes))
-    parts.extend(response)
-    parts[0] = _FRAME.pack(sum(map(len, parts)) + 1, EXCHANGE)
-    return b"".join(parts)
+    n_marks = len(times)
+    rest = b"".join(headers)
+    length = _HEAD.size - 4 + len(names) + len(rest) + _MARK_BYTES * n_marks + request_bytes + response_bytes
+    head = _HEAD.pack(
+        length, EXCHANGE, seq, started_at, begun, ended, status, outcome, request_cut, response_cut, dropped,
+        len(headers), n_marks, request_bytes, response_bytes,
+    )  # fmt: skip
+    return b"".join((head, names, rest, _marks(n_marks).pack(*times, *sizes), *request, *response))
 
 
 def encode_capture(capture: Capture) -> bytes:
     """The whole EXCHANGE frame of one capture. Raises `ValueError` for an outcome that is not in `OUTCOMES`."""
     c = capture
     return pack(
-        c.worker, c.seq, c.started_at, c.method, c.path, c.alias, c.version, c.status, OUTCOMES.index(c.outcome),
-        list(c.headers.items()), [c.request], len(c.request), [c.response], len(c.response),
-        [min(n, _U32_MAX) for mark in c.marks for n in mark], c.request_cut, c.response_cut, c.total_us, c.dropped,
+        pack_names(c.worker, c.method, c.path, c.alias, c.version), c.seq, c.started_at, 0.0, c.total_us / 1e6,
+        c.status, OUTCOMES.index(c.outcome), [pack_text(name) + pack_text(value) for name, value in c.headers.items()],
+        [c.request], len(c.request), [c.response], len(c.response), [at_us / 1e6 for at_us, _ in c.marks],
+        [nbytes for _, nbytes in c.marks], c.request_cut, c.response_cut, c.dropped,
     )  # fmt: skip
 
 
@@ -201,9 +204,6 @@ class _Reader:
         (n,) = self.unpack(_U16)
         return None if n == _NONE else self.take(n).decode("utf-8", "replace")
 
-    def blob(self) -> bytes:
-        return self.take(self.unpack(_U32)[0])
-
     def done(self) -> bool:
         return self._at == len(self._data)
 
@@ -212,21 +212,26 @@ def decode_capture(payload: bytes) -> Capture:
     """The capture in an EXCHANGE payload. Raises `WireFault` when the payload is damaged."""
     reader = _Reader(payload)
     try:
-        seq, started_at, status, outcome, request_cut, response_cut, total_us, dropped = reader.unpack(_FIXED)
+        (
+            seq, started_at, begun, ended, status, outcome, request_cut, response_cut, dropped,
+            n_headers, n_marks, request_bytes, response_bytes,
+        ) = reader.unpack(_FIXED)  # fmt: skip
         worker, method, path, alias, version = (reader.text() for _ in range(5))
-        headers = {reader.text() or "": reader.text() or "" for _ in range(reader.unpack(_U16)[0])}
-        n_marks = reader.unpack(_U32)[0]
-        flat = struct.unpack(f">{n_marks}I", reader.take(4 * n_marks))
-        request, response = reader.blob(), reader.blob()
+        headers = {reader.text() or "": reader.text() or "" for _ in range(n_headers)}
+        times = struct.unpack(f">{n_marks}d", reader.take(8 * n_marks))
+        sizes = struct.unpack(f">{n_marks}I", reader.take(4 * n_marks))
+        offsets = [round((at - begun) * 1e6) for at in times]
+        total_us = round((ended - begun) * 1e6)
+        request, response = reader.take(request_bytes), reader.take(response_bytes)
         named = OUTCOMES[outcome]
-    except (struct.error, IndexError, ValueError) as why:
+    except (struct.error, IndexError, ValueError, OverflowError) as why:  # the last: a time that is infinite
         raise WireFault(f"a capture cannot be read: {why}") from why
     if not reader.done():
         raise WireFault("a capture goes on after its end")
     return Capture(
         worker=worker or "", seq=seq, started_at=started_at, method=method or "", path=path or "", alias=alias,
         version=version, status=status, outcome=named, headers=headers, request=request, response=response,
-        marks=tuple(zip(flat[::2], flat[1::2], strict=True)), request_cut=request_cut, response_cut=response_cut,
+        marks=tuple(zip(offsets, sizes, strict=True)), request_cut=request_cut, response_cut=response_cut,
         total_us=total_us, dropped=dropped,
     )  # fmt: skip
 

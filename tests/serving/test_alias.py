@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.alias import Alias, choose, find_values, parse_table
+from serving.alias import Alias, choose, parse_table
+from serving.body import find_values
 from tests.serving.asgi import Upstream, ask
 
 TABLE = {"aliases": {"home": {"home-v1": 1.0}, "split": {"a": 0.5, "b": 0.5}}}

@@ -29,7 +29,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
         await ask(trimtab, "/v1/completions", b'{"model":"base"}')
         await until(lambda: bool(ear.captures))
         ear.say(wire.encode_table({"home": {"home-v1": 1.0}}))
-        await until(lambda: bool(trimtab.alias._table))
+        await until(lambda: bool(trimtab.alias.table))
         answer = await ask(trimtab, "/v1/completions", b'{"model":"home"}')
         assert answer.headers[b"x-trimtab-version"] == b"home-v1"
         await until(lambda: len(ear.captures) == 2)

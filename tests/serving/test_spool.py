@@ -34,8 +34,9 @@ def give(spool: Spool, size: int = 10) -> int:
     """One exchange with a request of `size` bytes, as the tap gives it."""
     seq = spool.admit(size)
     if seq:
-        spool.put(seq, wire.pack("w", seq, 0.0, "POST", "/", None, None, 200, 0, [], [b"x" * size], size, [], 0,
-                                 [], 0, 0, 0, spool.dropped))  # fmt: skip
+        names = wire.pack_names("w", "POST", "/", None, None)
+        body = [b"x" * size]
+        spool.put(seq, wire.pack(names, seq, 0, 0, 0, 200, 0, [], body, size, [], 0, [], [], 0, 0, spool.dropped))
     return seq
 
 

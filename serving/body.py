@@ -1,0 +1,85 @@
+"""Where the string values of a JSON object's top-level keys stand in its bytes, without building the object.
+
+In: a request body. Out: spans and values, exactly those that a JSON parser would find. Pure, standard library only.
+Must never know: HTTP, which keys matter.
+
+A request may be a megabyte of prompt, and only two short strings of it are wanted. So the search walks from string to
+string at the speed of `bytes.find`; what stands between two strings tells the depth, and is mostly one of a few gaps
+(`":"`, `","`, `"},{"`) whose meaning is remembered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container
+from functools import lru_cache
+
+Span = tuple[int, int, str]
+
+_SPACE = b" \t\r\n"
+_BACKSLASH = ord("\\")
+_LONGEST_KEY = 64  # bytes of a wanted key, each letter written as an escape, quotes included
+_LONGEST_GAP = 16  # bytes of a gap worth remembering
+
+
+def find_values(body: bytes, keys: Container[str]) -> dict[str, Span]:
+    """Where the string values of top-level `keys` stand: key -> (start, end, value), quotes inside the span.
+
+    The last of equal keys wins, as in `json.loads`. What is no JSON object in UTF-8 yields nothing.
+    """
+    found: dict[str, Span] = {}
+    find = body.find
+    depth = at = 0
+    key: str | None = None  # the wanted key that ended just before `at`
+    while (start := find(b'"', at)) >= 0:
+        end = find(b'"', start + 1)
+        if end > 0 and body[end - 1] == _BACKSLASH:
+            end = _closing_quote(body, end)
+        if end < 0:
+            return {}
+        gap = body[at:start]
+        is_value, is_other_value, deeper = _meaning(gap) if len(gap) <= _LONGEST_GAP else _read_gap(gap)
+        at = end + 1
+        if key is not None:
+            if is_value:
+                found[key] = (start, at, _text(body[start:at]))
+            elif is_other_value:
+                found.pop(key, None)
+            key = None
+        depth += deeper
+        if depth == 1 and not is_value and at - start <= _LONGEST_KEY:
+            name = _text(body[start:at])
+            key = name if name in keys else None
+    if key is not None:
+        found.pop(key, None)
+    return found
+
+
+def _read_gap(gap: bytes) -> tuple[bool, bool, int]:
+    """What stands between two strings: is the second the value of the first, has the first another, how much deeper."""
+    gap = gap.strip(_SPACE)
+    deeper = gap.count(b"{") + gap.count(b"[") - gap.count(b"}") - gap.count(b"]")
+    return gap == b":", len(gap) > 1 and gap[:1] == b":", deeper
+
+
+_meaning = lru_cache(maxsize=512)(_read_gap)
+
+
+def _closing_quote(body: bytes, end: int) -> int:
+    """The quote that closes a string, from its first quote behind a backslash on; -1 when none does."""
+    while end > 0 and body[end - 1] == _BACKSLASH:
+        slashes = end - 1
+        while body[slashes - 1] == _BACKSLASH:
+            slashes -= 1
+        if (end - slashes) % 2 == 0:
+            break
+        end = body.find(b'"', end + 1)
+    return end
+
+
+def _text(token: bytes) -> str:
+    """What a JSON string says; nothing when it is none."""
+    try:
+        return token[1:-1].decode() if b"\\" not in token else str(json.loads(token))
+    except ValueError:
+        return ""
