@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from agent.intake.assemble import assemble
 from agent.intake.redact import Redactor
@@ -21,51 +22,69 @@ BOUND_PER_S = 10_000
 TOKEN_EVENTS = 160  # about what vLLM sends for 700 characters, one event a token
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """Answers of one text, whole (no events) or streamed in so many."""
+
+    name: str
+    says: str
+    plain: bool
+    events: int = 0
+    bound: float | None = BOUND_PER_S
+
+
+KINDS = (
+    Kind(name="whole", says="prose, whole", plain=True),
+    Kind(name="streamed", says=f"prose, {texts.EVENTS} events", plain=True, events=texts.EVENTS),
+    Kind(name="tokens", says=f"prose, {TOKEN_EVENTS} events", plain=True, events=TOKEN_EVENTS, bound=None),
+    Kind(name="technical_whole", says="technical text, whole", plain=False),
+    Kind(
+        name="technical_streamed", says=f"technical text, {texts.EVENTS} events", plain=False, events=texts.EVENTS
+    ),
+)  # fmt: skip
+
+
 def measure(scale: Scale) -> list[Figure]:
     """Exchanges per CPU second."""
-    talks = texts.talks(scale.of(400, 20), seed=5)
-    redactor = Redactor()
-    kinds: dict[str, tuple[str, float | None, list[list[bytes]]]] = {
-        "whole": ("whole", BOUND_PER_S, [[texts.whole(talk, i)] for i, talk in enumerate(talks)]),
-        "streamed": (
-            f"streamed in {texts.EVENTS} events", BOUND_PER_S,
-            [texts.streamed(talk, i) for i, talk in enumerate(talks)],
-        ),
-        "tokens": (
-            f"streamed in {TOKEN_EVENTS} events", None,
-            [texts.streamed(talk, i, TOKEN_EVENTS) for i, talk in enumerate(talks)],
-        ),
-    }  # fmt: skip
-    figures = []
-    for name, (says, bound, answers) in kinds.items():
-        asked = [texts.request(talk, stream=name != "whole") for talk in talks]
-        pairs = list(zip(asked, answers, strict=True))
-        captures = [texts.capture(i + 1, body, chunks) for i, (body, chunks) in enumerate(pairs)]
-        _check([redactor.exchange(assemble(capture)) for capture in captures], talks)
-        payloads = [encode_capture(capture)[5:] for capture in captures]
-        best = best_cpu_s(
-            {
-                "json": _parsing(pairs),
-                "decode": lambda payloads=payloads: [decode_capture(payload) for payload in payloads],  # type: ignore[misc]
-                "assemble": lambda captures=captures: [assemble(capture) for capture in captures],  # type: ignore[misc]
-                "all": lambda captures=captures: _all(captures, redactor),  # type: ignore[misc]
-            },
-            scale.of(9, 2),
+    return [figure for kind in KINDS for figure in _kind(kind, scale.of(400, 20), scale.of(7, 2))]
+
+
+def _kind(kind: Kind, n: int, rounds: int) -> list[Figure]:
+    redactor, talks = Redactor(), texts.talks(n, seed=5, plain=kind.plain)
+    pairs = [
+        (
+            texts.request(talk, stream=bool(kind.events)),
+            texts.streamed(talk, i, kind.events) if kind.events else [texts.whole(talk, i)],
         )
-        rate = {key: len(talks) / seconds for key, seconds in best.items()}
-        say(f"    {says}: " + ", ".join(f"{key} {1e6 / value:.0f} us" for key, value in rate.items()))
-        figures += [
-            Figure(
-                name=f"{name}_per_s", says=f"{says}: assembled and redacted", value=rate["all"], unit="exchanges/s",
-                bound=bound, at_most=False, baseline=rate["json"], against="json.loads of the same bytes",
-            ),
-            Figure(
-                name=f"{name}_assembled_per_s", says=f"{says}: assembled only", value=rate["assemble"],
-                unit="exchanges/s", baseline=rate["json"], against="json.loads of the same bytes",
-            ),
-            Figure(name=f"{name}_decode_us", says=f"{says}: reading the frame", value=1e6 / rate["decode"], unit="us"),
-        ]  # fmt: skip
-    return figures
+        for i, talk in enumerate(talks)
+    ]
+    captures = [texts.capture(i + 1, body, chunks) for i, (body, chunks) in enumerate(pairs)]
+    _check(_all(captures, redactor), talks)
+    payloads = [encode_capture(capture)[5:] for capture in captures]
+    best = best_cpu_s(
+        {
+            "json": _parsing(pairs),
+            "decode": lambda: [decode_capture(payload) for payload in payloads],
+            "assemble": lambda: [assemble(capture) for capture in captures],
+            "all": lambda: _all(captures, redactor),
+        },
+        rounds,
+    )
+    us = {key: seconds / n * 1e6 for key, seconds in best.items()}
+    say(f"    {kind.says}: " + ", ".join(f"{key} {value:.0f} us" for key, value in us.items()))
+    return [
+        Figure(
+            name=f"{kind.name}_per_s", says=f"{kind.says}: assembled and redacted", value=1e6 / us["all"],
+            unit="exchanges/s", bound=kind.bound, at_most=False, baseline=1e6 / us["json"],
+            against="json.loads of the same bytes",
+        ),
+        Figure(
+            name=f"{kind.name}_assemble_us", says=f"{kind.says}: of this, assembling", value=us["assemble"], unit="us",
+            baseline=us["json"], against="json.loads of the same bytes",
+        ),
+        Figure(name=f"{kind.name}_decode_us", says=f"{kind.says}: reading its frame, besides", value=us["decode"],
+               unit="us"),
+    ]  # fmt: skip
 
 
 def _all(captures: list[Capture], redactor: Redactor) -> list[Exchange]:

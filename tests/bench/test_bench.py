@@ -19,7 +19,7 @@ FIELDS = {
     "tap": {"full_tap_us", "full_all_us", "full_rewrite_us", "19kb_tap_us", "sse_event_tap_us", "sse_event_all_us"},
     "latency": {"stub_1_ttft_p50_us", "stub_1_ttft_p99_us", "stub_4_gap_p50_us", "stub_4_gap_p99_us", "stub_4_cpu_us"},
     "overload": {"unreachable_miscounted", "restarting_miscounted", "paced_miscounted", "restarting_p99_ms"},
-    "intake": {"whole_per_s", "streamed_per_s", "tokens_per_s"},
+    "intake": {"whole_per_s", "streamed_per_s", "tokens_per_s", "technical_whole_per_s"},
     "storage": {"rows_per_s", "rows_per_s_wall"},
     "profile": {"features_us", "rows_per_s", "bytes", "distances_ms"},
     "drift": {"backtest_s_per_1000", "update_us", "state_bytes"},

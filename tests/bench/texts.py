@@ -1,7 +1,8 @@
-"""Real English text of any length, and exchanges made of it: the same on every machine with the same Python.
+"""English text of any length, and exchanges made of it: the same on every machine with the same Python.
 
 In: a seed and sizes. Out: texts, OpenAI bodies, captures, exchanges. Must never know: what is measured with them.
-The text is Python's own language reference, which every installation carries.
+Real text is Python's own language reference, which every installation carries: full of code, digits, colons and
+quotes. Plain prose, as people talk with an assistant, is made.
 """
 
 from __future__ import annotations
@@ -18,6 +19,43 @@ ANSWER_CHARS = 700
 PROMPT_CHARS = 150
 EVENTS = 64
 WORKER = "b" * 32
+_SENTENCE = (
+    ["She", "They", "We", "I", "You", "Nobody", "Everybody", "Grandmother"],
+    [
+        "switched",
+        "dimmed",
+        "opened",
+        "closed",
+        "found",
+        "moved",
+        "wanted",
+        "forgot",
+        "warmed",
+        "cleaned",
+        "watched",
+        "needed",
+    ],
+    [
+        "the light",
+        "the old lamp",
+        "every blind",
+        "her coffee",
+        "the heating",
+        "a window",
+        "the garden gate",
+        "some music",
+        "the fan",
+    ],
+    ["in the kitchen", "behind the sofa", "near the front door", "upstairs", "in the cold garage", "by the long table"],
+    [
+        "before breakfast",
+        "last night",
+        "as it grew dark",
+        "when the guests had gone",
+        "so that it would stay warm",
+        "again",
+    ],
+)
 
 
 @lru_cache(maxsize=1)
@@ -37,6 +75,19 @@ def passages(n: int, chars: int, seed: int) -> list[str]:
     return out
 
 
+def prose(n: int, chars: int, seed: int) -> list[str]:
+    """`n` texts of exactly `chars` characters, sentences without anything that looks like private data."""
+    r = random.Random(seed)
+    whole = []
+    for _ in range(n):
+        text = ""
+        while len(text) < chars:
+            who, does, what, where, when = (r.choice(part) for part in _SENTENCE)
+            text += f"{who} {does} {what} {where} {when}. "
+        whole.append(text[:chars])
+    return whole
+
+
 @dataclass(frozen=True, slots=True)
 class Talk:
     """A prompt and its answer."""
@@ -45,9 +96,12 @@ class Talk:
     answer: str
 
 
-def talks(n: int, seed: int, prompt_chars: int = PROMPT_CHARS, answer_chars: int = ANSWER_CHARS) -> list[Talk]:
-    """`n` prompts with their answers."""
-    prompts, answers = passages(n, prompt_chars, seed), passages(n, answer_chars, seed + 1)
+def talks(
+    n: int, seed: int, prompt_chars: int = PROMPT_CHARS, answer_chars: int = ANSWER_CHARS, *, plain: bool = False
+) -> list[Talk]:
+    """`n` prompts with their answers, in real technical text or in plain prose."""
+    of = prose if plain else passages
+    prompts, answers = of(n, prompt_chars, seed), of(n, answer_chars, seed + 1)
     return [Talk(*pair) for pair in zip(prompts, answers, strict=True)]
 
 
