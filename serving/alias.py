@@ -20,7 +20,8 @@ from hashlib import blake2b
 from typing import Any
 
 from serving.body import find_values
-from serving.guard import ASGIApp, Message, Receive, Scope, Send, classify, path_of
+from serving.guard import ASGIApp, Message, Receive, Scope, Send, bears_token, classify, path_of
+from serving.listing import MODELS, list_models
 
 Table = dict[str, dict[str, float]]
 
@@ -72,14 +73,15 @@ def _quoted(version: str) -> bytes:
 
 
 class Alias:
-    """ASGI: rewrites the model of POST requests that name an alias.
+    """ASGI: rewrites the model of POST requests that name an alias, and shows the aliases among the models.
 
     Leaves `(alias, version)` in `scope["trimtab"]` for the tap. Sees the whole request body before the app does,
-    as vLLM itself would; without a table it looks at nothing.
+    as vLLM itself would; without a table it looks at nothing. Who bears `token` sees vLLM's own list of models.
     """
 
-    def __init__(self, app: ASGIApp, draw: Callable[[], float] = random.random) -> None:
+    def __init__(self, app: ASGIApp, token: bytes = b"", draw: Callable[[], float] = random.random) -> None:
         self._app = app
+        self._token = token
         self._draw = draw
         self.table: Table = {}
 
@@ -95,14 +97,16 @@ class Alias:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if (
-            not self.table
-            or scope["type"] != "http"
-            or scope["method"] != "POST"
-            or classify(path_of(scope)) == "admin"
-        ):
+        path = path_of(scope) if self.table and scope["type"] == "http" else ""
+        if path and scope["method"] == "POST" and classify(path) != "admin":
+            await self._answer(scope, receive, send)
+        elif path == MODELS and scope["method"] == "GET" and not bears_token(scope["headers"], self._token):
+            await list_models(self._app, scope, receive, send, self.table)
+        else:
             await self._app(scope, receive, send)
-            return
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request that may name an alias."""
         message = await receive()
         messages = [message]
         if message.get("more_body"):

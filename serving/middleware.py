@@ -59,7 +59,7 @@ class Trimtab:
         if settings.socket:
             self.spool = Spool(settings.socket, uuid4().hex, settings.buffer_bytes, self._adopt)
             app = Tap(app, self.spool, settings.body_cap_bytes, settings.token)
-        self.alias = Alias(app)
+        self.alias = Alias(app, settings.token)
         self._app = Guard(self.alias, settings.token)
 
     def _adopt(self, table: Mapping[str, Any]) -> None:

@@ -275,7 +275,8 @@ class Loop:
         if not self.look():
             return False
         try:
-            served = httpx.get(f"{self.engine_url}/v1/models", timeout=5).json()["data"]
+            token = {"x-trimtab-token": self._env["TRIMTAB_TOKEN"]}  # strangers see aliases, not versions
+            served = httpx.get(f"{self.engine_url}/v1/models", headers=token, timeout=5).json()["data"]
         except (httpx.HTTPError, ValueError, KeyError):
             return False
         return f"{ALIAS}-v1" in {model["id"] for model in served}

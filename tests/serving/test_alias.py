@@ -25,7 +25,7 @@ JSON = st.recursive(
 
 def aliased(upstream: Upstream, draw: float = 0.5) -> Alias:
     """An alias layer that holds the table, with chance fixed."""
-    alias = Alias(upstream, lambda: draw)
+    alias = Alias(upstream, draw=lambda: draw)
     alias.adopt(TABLE)
     return alias
 
@@ -59,6 +59,12 @@ def test_only_the_model_changes(
         (b'{"x":"\\"model\\":\\"no\\""}', None),
         (b"not json", None),
         (b'{"model":"hom', None),
+        (b'{"model":"hom\\"', None),
+        (b'"', None),
+        (b'{"a\\\\":"x","model":"home"}', "home"),
+        (b'{"say \\"model":"no"}', None),
+        (b'{"input":[1,2,3,4,5,6,7,8,9,10,11,12],"model":"home"}', "home"),
+        (b'\xef\xbb\xbf{"model":"home"}', "home"),
         (b"", None),
     ],
 )
@@ -126,6 +132,37 @@ def test_the_user_decides() -> None:
         {"model": "split", "user": "u1"}, [], 0.1
     )
     assert {version({"model": "split"}, [], d) for d in draws} == {b"a", b"b"}
+
+
+def test_without_a_user_the_request_decides() -> None:
+    """A retried request meets the same version by its id; a user, told in body or header, comes before it."""
+
+    def version(body: dict[str, Any], *headers: tuple[bytes, bytes], draw: float = 0.5) -> bytes:
+        asked = ask(aliased(Upstream(), draw), "/v1/completions", json.dumps(body).encode(), headers=headers)
+        return asyncio.run(asked).headers[b"x-trimtab-version"]
+
+    ids = [f"request-{i}".encode() for i in range(40)]
+    by_id = [{version({"model": "split"}, (b"x-request-id", i), draw=d / 9) for d in range(9)} for i in ids]
+    assert all(len(versions) == 1 for versions in by_id)
+    assert set.union(*by_id) == {b"a", b"b"}
+    who = (b"x-trimtab-user", b"u1")
+    assert len({version({"model": "split"}, who, (b"x-request-id", i)) for i in ids}) == 1
+    assert len({version({"model": "split", "user": "u1"}, (b"x-request-id", i)) for i in ids}) == 1
+
+
+def test_a_growing_canary_moves_nobody_else_through_the_door() -> None:
+    """As the agent pushes one table after the other, users go over to the canary and none comes back."""
+    upstream = Upstream()
+    alias = Alias(upstream)
+    before: dict[str, str] = {}
+    for share in (0.0, 0.1, 0.3, 1.0):
+        alias.adopt({"aliases": {"home": {"v1": 1 - share, "v2": share}}})
+        for user in [*map(str, range(60)), "x" * 500]:
+            asyncio.run(ask(alias, "/v1/completions", json.dumps({"model": "home", "user": user}).encode()))
+            now = str(json.loads(upstream.bodies[-1])["model"])
+            assert (before.get(user), now) != ("v2", "v1")
+            before[user] = now
+    assert set(before.values()) == {"v2"}
 
 
 def test_a_growing_canary_moves_only_whom_it_must() -> None:
