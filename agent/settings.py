@@ -86,6 +86,18 @@ class DriftSettings(_Section):
     """Build an Evidently report (in a process of its own) when an alarm fires."""
 
 
+class ProfileSettings(_Section):
+    """What each window of exchanges is summed up in."""
+
+    language: bool = True
+    """Tell the language of prompts and answers (10 to 40 us an exchange); off leaves the label `off`."""
+    slices: int = Field(default=4, ge=0, le=50)
+    """Templates, and languages, of which the commonest in a window get a profile of their own; the rest share one."""
+    reference: Path | None = None
+    """Training set (JSON lines) or profile file that distances start from; None takes the version's own
+    `reference.jsonl`, and its first window for what texts do not tell."""
+
+
 class QualitySettings(_Section):
     """Whom to judge and how sure to be."""
 
@@ -191,6 +203,7 @@ class Settings(_Section):
     http: HttpSettings = HttpSettings()
     capture: CaptureSettings = CaptureSettings()
     drift: DriftSettings = DriftSettings()
+    profile: ProfileSettings = ProfileSettings()
     quality: QualitySettings = QualitySettings()
     policy: PolicySettings = PolicySettings()
     retrain: RetrainSettings = RetrainSettings()

@@ -23,6 +23,8 @@ from agent.drift.distances import distances
 from agent.drift.records import Record, record_of
 from agent.profile.features import features
 from agent.profile.profiler import Profiler
+from agent.profile.reference import profile_of_file
+from agent.profile.slices import ALL, sliced
 from agent.settings import Settings
 from agent.store import Store, convert
 from agent.store.tables import EventRow, ProfileRow, ReadingRow
@@ -30,6 +32,8 @@ from agent.types import Alarm, Exchange, Features, InvalidInput
 
 BATCH = 200
 STATE = "watch"
+MEASURES = frozenset({"ks", "psi", "chi2", "mmd"})
+"""Distances that are kept as readings; `trimtab profile --against` computes them all, with intervals."""
 
 
 @dataclass
@@ -61,6 +65,7 @@ class Watch:
         self._state = _State(**json.loads(state)) if state else _State()
         self._detector = Detector.restore(base64.b64decode(self._state.detector)) if self._state.detector else None
         self._windows: dict[str, list[Features]] = {}
+        self._references: dict[str, bytes] = {}
         self._recall_windows()
         self._stale = False
 
@@ -110,26 +115,27 @@ class Watch:
         rows = self._windows.setdefault(exchange.version, [])
         if not rows:
             self._state.window_from[exchange.version] = rowid
-        rows.append(features(exchange))
+        rows.append(features(exchange, language=self._settings.profile.language))
         if len(rows) < self._settings.drift.window_rows:
             return []
-        profiler = Profiler()
-        profiler.track(rows)
-        profile = profiler.serialize()
         window_id = f"{exchange.version}-{self._state.window_from[exchange.version]}"
         first = self._store.exchanges_after(self._state.window_from[exchange.version] - 1, 1)[0][1]
+        whole = _profiled(rows, first.started_at)
+        parts = {name: (part, None) for name, part in sliced(rows, self._settings.profile.slices).items()}
         produced: list[Any] = [
             ProfileRow(
-                window_id=window_id,
+                window_id=window_id if name == ALL else f"{window_id}/{name}",
                 version=exchange.version,
                 start_at=first.started_at,
                 end_at=exchange.started_at,
-                rows=len(rows),
-                profile=profile,
+                rows=len(part),
+                slice=name,
+                profile=profile or _profiled(part, first.started_at),
             )
+            for name, (part, profile) in {ALL: (rows, whole), **parts}.items()
         ]
-        reference = self._state.reference_window.setdefault(exchange.version, base64.b64encode(profile).decode())
-        for feature, measure, value in distances(base64.b64decode(reference), profile):
+        self._state.reference_window.setdefault(exchange.version, base64.b64encode(whole).decode())
+        for (feature, measure), value in self._how_far(exchange.version, whole).items():
             produced.append(
                 ReadingRow(
                     exchange_rowid=rowid,
@@ -144,11 +150,29 @@ class Watch:
         self._windows[exchange.version] = []
         return produced
 
+    def _how_far(self, version: str, window: bytes) -> dict[tuple[str, str], float]:
+        """Distances from the version's reference; from its first window for what the reference does not hold."""
+        found: dict[tuple[str, str], float] = {}
+        for reference in (self._reference(version), base64.b64decode(self._state.reference_window[version])):
+            if reference:
+                far = {(d.feature, d.measure): d.value for d in distances(reference, window, level=None)}
+                found = far | found
+        return {key: value for key, value in found.items() if key[1] in MEASURES}
+
+    def _reference(self, version: str) -> bytes:
+        """The profile of the chosen file, or of the training set that the version brings; empty without either."""
+        if version not in self._references:
+            path = self._settings.profile.reference or reference_path(self._settings, self._store, version)
+            language = self._settings.profile.language
+            self._references[version] = profile_of_file(path, language=language)[0] if path else b""
+        return self._references[version]
+
     def _recall_windows(self) -> None:
         """Rows of half-filled windows are not saved: they are computed again from the stored exchanges."""
         for version, first in self._state.window_from.items():
             upto = [e for r, e in self._store.exchanges_after(first - 1, 50 * BATCH) if r <= self.cursor]
-            rows = [features(e) for e in upto if e.version == version and e.profiled]
+            language = self._settings.profile.language
+            rows = [features(e, language=language) for e in upto if e.version == version and e.profiled]
             self._windows[version] = rows if len(rows) < self._settings.drift.window_rows else []
 
     # -- drift ------------------------------------------------------------------------------------
@@ -232,6 +256,12 @@ class Watch:
                 session.add(EventRow(at=now, kind="alarm", text=alarm.reason, data=data))
             self._store.save_state(session, STATE, cursor, json.dumps(asdict(self._state)).encode())
         self.cursor = cursor
+
+
+def _profiled(rows: Sequence[Features], at: datetime) -> bytes:
+    profiler = Profiler(at)
+    profiler.track(rows)
+    return profiler.serialize()
 
 
 def reference_path(settings: Settings, store: Store, version: str) -> Path | None:

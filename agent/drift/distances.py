@@ -1,41 +1,80 @@
-"""How far two windows are apart, feature by feature. A measurement, never a verdict.
+"""How far two windows are apart, feature by feature, with intervals. A measurement, never a verdict.
 
-Lives here: `distances`. Comes in: two serialised whylogs profiles. Goes out: (feature, measure, value) rows.
+Lives here: `distances`. Comes in: two serialised whylogs profiles. Goes out: `Distance` rows.
 Must never know: which distance is too far; that a threshold on these alarms falsely is why there is a detector.
 
-Numbers: `ks`, the largest gap between the two distributions, in [0, 1], from the KLL sketches (rank error about 0.01),
-and `psi`, the population stability index over the reference's deciles. Labels: `psi` over the 20 commonest labels and
-the rest. Shares are at least 0.0001, so psi stays finite. 0 means equal.
+Numbers: `ks`, the largest gap between the two distributions, and over the reference's deciles `psi`, `js` and
+`hellinger`. Labels and flags: the same and `chi2` over the 20 commonest labels and the rest; their `ks` is the largest
+gap of one share. The axes of a text's sketch together: `mmd`. 0 means equal; all but psi and mmd lie in [0, 1].
+How the measures and their intervals are made: `agent/drift/spread.py`.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agent.drift.spread import apart, binned, gap, measures, rows_of
 from agent.store.whylogs_light import load_whylogs
 from agent.types import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-_RANKS = 100
+    from agent.drift.spread import Interval
+
+_POINTS = 256
 _DECILES = np.linspace(0, 1, 11)[1:-1].tolist()
 _LABELS = 20
-_LEAST_SHARE = 1e-4
+_ANY = 0.95
+_AXIS = re.compile(r"(.+)_\d\d")
 
 
-def distances(reference_profile: bytes, window_profile: bytes) -> list[tuple[str, str, float]]:
-    """Distances of every feature that both profiles hold, by name. Raises InvalidInput for other bytes."""
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """One measure of one feature: `value`, and where the truth lies at the level asked for; None when none was.
+
+    `n` rows of the window and `n_reference` of the reference had the feature. The interval takes rows as independent:
+    bursts of one user make the truth wider.
+    """
+
+    feature: str
+    measure: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    n_reference: int
+
+
+def distances(reference_profile: bytes, window_profile: bytes, *, level: float | None = 0.95) -> list[Distance]:
+    """Distances of every feature that both profiles hold, by name.
+
+    Without a level there are no intervals, which cost a millisecond a feature. Raises InvalidInput for other bytes.
+    """
     reference, window = _columns(reference_profile), _columns(window_profile)
-    out: list[tuple[str, str, float]] = []
+    out: list[Distance] = []
+    axes: dict[str, list[str]] = {}
     for name in sorted(reference.keys() & window.keys()):
-        out += [(name, measure, value) for measure, value in _column(reference[name], window[name])]
+        axis = _AXIS.fullmatch(name)
+        if axis:
+            axes.setdefault(axis[1], []).append(name)
+        else:
+            out += _column(name, reference[name], window[name], level)
+    for text, names in axes.items():
+        out += _axes(text, [reference[name] for name in names], [window[name] for name in names], level)
     return out
 
 
-def _columns(profile: bytes) -> dict[str, Any]:
+@lru_cache(maxsize=2)
+def _columns(profile: bytes) -> Mapping[str, Any]:
+    """The columns of a profile; a reference is asked for again and again."""
     view = load_whylogs().DatasetProfileView
     try:
         columns: dict[str, Any] = view.deserialize(profile).get_columns()
@@ -44,22 +83,53 @@ def _columns(profile: bytes) -> dict[str, Any]:
     return columns
 
 
-def _column(reference: Any, window: Any) -> list[tuple[str, float]]:
+def _rows(name: str, found: Mapping[str, Interval], n_reference: int, n: int, level: float | None) -> list[Distance]:
+    return [
+        Distance(name, measure, value, low if level else None, high if level else None, n, n_reference)
+        for measure, (value, low, high) in found.items()
+    ]
+
+
+def _binned(
+    shares: tuple[NDArray[np.float64], NDArray[np.float64]], n_reference: int, n: int, level: float | None
+) -> dict[str, Interval]:
+    if level is not None:
+        return binned(*shares, n_reference, n, level)
+    return {name: (value, value, value) for name, value in measures(*shares, n_reference, n).items()}
+
+
+def _column(name: str, reference: Any, window: Any, level: float | None) -> list[Distance]:
     labels = _label_counts(reference), _label_counts(window)
     if labels[0] and labels[1]:
-        return [("psi", _psi(*_label_shares(labels[0], labels[1])))]
-    sketches = _sketch(reference), _sketch(window)
-    if sketches[0] is None or sketches[1] is None:
+        return _of_labels(name, *labels, level)
+    one, other = _sketch(reference), _sketch(window)
+    if labels[0] or labels[1] or one is None or other is None:
         return []
-    return [("ks", _ks(*sketches)), ("psi", _psi(*_decile_shares(*sketches)))]
+    n_reference, n = one.get_n(), other.get_n()
+    found = {"ks": gap(_largest_gap(one, other), n_reference, n, _error(one), _error(other), level or _ANY)}
+    effective = rows_of(n_reference, _error(one)), rows_of(n, _error(other))
+    found |= _binned(_decile_shares(one, other), *effective, level)
+    del found["chi2"]
+    return _rows(name, found, n_reference, n, level)
+
+
+# -- labels and flags -----------------------------------------------------------------------------
 
 
 def _label_counts(column: Any) -> dict[str, float]:
-    """Counts of the common strings of a column; empty for a column of numbers."""
+    """Counts of the common strings, or of True and False; empty for a column of numbers."""
     types, items = column.get_metric("types"), column.get_metric("frequent_items")
-    if items is None or types is None or not types.string.value:
+    if items is None or types is None or not (types.string.value or types.boolean.value):
         return {}
     return {str(item.value): float(item.est) for item in items.strings}
+
+
+def _of_labels(name: str, reference: dict[str, float], window: dict[str, float], level: float | None) -> list[Distance]:
+    n_reference, n = round(sum(reference.values())), round(sum(window.values()))
+    shares = _label_shares(reference, window)
+    largest = float(np.abs(shares[0] - shares[1]).max())
+    found = {"ks": gap(largest, n_reference, n, 0.0, 0.0, level or _ANY), **_binned(shares, n_reference, n, level)}
+    return _rows(name, found, n_reference, n, level)
 
 
 def _label_shares(
@@ -75,10 +145,18 @@ def _label_shares(
     return shares[0], shares[1]
 
 
+# -- numbers --------------------------------------------------------------------------------------
+
+
 def _sketch(column: Any) -> Any | None:
     metric = column.get_metric("distribution")
     sketch = metric.kll.value if metric is not None else None
     return sketch if sketch is not None and not sketch.is_empty() else None
+
+
+def _error(sketch: Any) -> float:
+    """Rank error at 99 %; none while the sketch still holds every row."""
+    return float(sketch.normalized_rank_error(False)) if sketch.is_estimation_mode() else 0.0
 
 
 def _below(sketch: Any, points: list[float]) -> NDArray[np.float64]:
@@ -86,10 +164,13 @@ def _below(sketch: Any, points: list[float]) -> NDArray[np.float64]:
     return np.asarray(sketch.get_cdf(np.nextafter(points, np.inf).tolist())[:-1])
 
 
-def _ks(reference: Any, window: Any) -> float:
-    ranks = np.linspace(0, 1, _RANKS + 1).tolist()
-    points = sorted({*reference.get_quantiles(ranks), *window.get_quantiles(ranks)})
-    return float(np.abs(_below(reference, points) - _below(window, points)).max())
+def _largest_gap(reference: Any, window: Any) -> float:
+    points: set[float] = set()
+    for sketch in (reference, window):
+        ranks = np.linspace(0, 1, min(_POINTS, sketch.get_n()) + 1)
+        points.update(sketch.get_quantiles(ranks.tolist()))
+    places = sorted(points)
+    return float(np.abs(_below(reference, places) - _below(window, places)).max())
 
 
 def _decile_shares(reference: Any, window: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -98,6 +179,19 @@ def _decile_shares(reference: Any, window: Any) -> tuple[NDArray[np.float64], ND
     return shares[0], shares[1]
 
 
-def _psi(reference: NDArray[np.float64], window: NDArray[np.float64]) -> float:
-    one, other = np.maximum(reference, _LEAST_SHARE), np.maximum(window, _LEAST_SHARE)
-    return float(((other - one) * np.log(other / one)).sum())
+# -- the axes of a text ---------------------------------------------------------------------------
+
+
+def _axes(name: str, reference: list[Any], window: list[Any], level: float | None) -> list[Distance]:
+    """One distance of all axes, from their means and variances."""
+    sizes, means, variances = [], [], []
+    for columns in (reference, window):
+        found = [column.get_metric("distribution") for column in columns]
+        n = min(metric.kll.value.get_n() for metric in found)
+        sizes.append(n)
+        means.append(np.array([metric.mean.value for metric in found]))
+        variances.append(np.array([metric.m2.value for metric in found]) / max(1, n - 1))
+    if min(sizes) < 2:
+        return []
+    mmd = apart(means[0] - means[1], variances[0], variances[1], sizes[0], sizes[1], level or _ANY)
+    return _rows(name, {"mmd": mmd}, sizes[0], sizes[1], level)

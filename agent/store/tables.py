@@ -146,6 +146,7 @@ class ProfileRow(SQLModel, table=True):
     start_at: datetime = Field(sa_column=_utc())
     end_at: datetime = Field(sa_column=_utc())
     rows: int
+    slice: str = Field(default="all", sa_column_kwargs={"server_default": "all"})
     profile: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
