@@ -20,6 +20,9 @@ from serving.servable import check_servable
 
 Messages = Sequence[Mapping[str, str]]
 
+LOOKS = 8
+"""Fresh connections that must show a loaded adapter. Of two processes one stays unseen with a chance of 1 in 128."""
+
 _LORA_INFO = re.compile(r"^vllm:lora_requests_info\{(?P<labels>[^}]*)\} (?P<value>\S+)", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -96,11 +99,13 @@ class Engine:
         """Loads an adapter; fine when it is loaded already from this folder.
 
         Raises `Unservable` when the engine cannot load it, `InvalidInput` when the name stands for another folder
-        (the engine keys its prefix cache by name, so every version needs its own), `RemoteFault` otherwise.
+        (the engine keys its prefix cache by name, so every version needs its own) or the load reached only one of
+        several processes, `RemoteFault` otherwise.
         """
         check_servable(Path(folder), self._max_lora_rank)
         answer = self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
         if answer.is_success:
+            self._check_reach(name)
             return
         said = _said(answer)
         if answer.status_code == httpx.codes.BAD_REQUEST:
@@ -110,10 +115,23 @@ class Engine:
             if loaded_from is not None:
                 raise InvalidInput(f"The name {name} is taken by {loaded_from}: give every version its own name.")
         elif answer.status_code == httpx.codes.NOT_FOUND and "adapter" not in said.lower():
-            raise InvalidInput("vLLM was started without runtime LoRA: set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True.")
+            raise InvalidInput(
+                "vLLM was started without runtime LoRA: set VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and start one API "
+                "process (vLLM refuses it with --api-server-count above 1)."
+            )
         if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR or self.live():
             raise Unservable(f"vLLM cannot load the adapter {name} from {folder}: {said}")
         raise _fault(answer)
+
+    def _check_reach(self, name: str) -> None:
+        """A load reaches one process. Raises `InvalidInput` when there are others behind the address."""
+        for _ in range(LOOKS):
+            answer = self._request("GET", "/v1/models", headers={"connection": "close"})
+            if answer.is_success and name not in {row["id"] for row in answer.json()["data"]}:
+                raise InvalidInput(
+                    f"Not all processes behind {self._http.base_url} have loaded the adapter {name}: give engine.url "
+                    "the address of one vLLM with one API process."
+                )
 
     def unload(self, name: str) -> None:
         """Unloads an adapter; fine when it is not loaded. Requests that run with it end in peace."""
@@ -166,10 +184,12 @@ class Engine:
 
     # -- HTTP -------------------------------------------------------------------------------------------------
 
-    def _request(self, method: str, path: str, body: Any = None) -> httpx.Response:
+    def _request(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
         """An answer of any status but 403. Raises `RemoteFault` when none came, `InvalidInput` at a closed door."""
         try:
-            answer = self._http.request(method, path, json=body)
+            answer = self._http.request(method, path, json=body, headers=headers)
         except httpx.HTTPError as why:
             raise RemoteFault(f"vLLM did not answer {method} {path}: {str(why) or type(why).__name__}.") from why
         if answer.status_code in (httpx.codes.FORBIDDEN, httpx.codes.UNAUTHORIZED):

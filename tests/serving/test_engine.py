@@ -23,6 +23,8 @@ class FakeVllm(httpx.BaseTransport):
         self.loaded: dict[str, str] = {}
         self.healthy = True
         self.runtime_lora = True
+        self.processes = 1
+        self.looks = 0
         self.busy: list[str] = []
         self.fails_with: httpx.Response | Exception | None = None
         self.asked: list[dict[str, Any]] = []
@@ -38,7 +40,9 @@ class FakeVllm(httpx.BaseTransport):
             return self.fails_with
         if path == "/v1/models":
             rows = [{"id": "base", "root": "/m", "parent": None}]
-            rows += [{"id": n, "root": p, "parent": "base"} for n, p in self.loaded.items()]
+            self.looks += 1
+            here = self.loaded if self.looks % self.processes == 0 else {}
+            rows += [{"id": n, "root": p, "parent": "base"} for n, p in here.items()]
             return httpx.Response(200, json={"data": rows})
         if path == "/metrics":
             name = self.busy.pop(0) if self.busy else ""
@@ -117,6 +121,13 @@ def test_what_vllm_cannot_load_is_unservable(engine: Engine, tmp_path: Path, fol
     """The refusal of vLLM itself is final and keeps its words."""
     with pytest.raises(Unservable, match=reason):
         engine.load("v1", adapter(tmp_path / folder))
+
+
+def test_a_load_that_reaches_one_process_of_two_is_refused(engine: Engine, fake: FakeVllm, tmp_path: Path) -> None:
+    """Where another process behind the same address does not know the adapter, the load is no success."""
+    fake.processes = 2
+    with pytest.raises(InvalidInput, match="Not all processes behind http://vllm have loaded the adapter v1"):
+        engine.load("v1", adapter(tmp_path / "v1"))
 
 
 def test_a_load_that_kills_the_engine_is_a_fault(engine: Engine, fake: FakeVllm, tmp_path: Path) -> None:

@@ -90,6 +90,22 @@ def test_the_rust_front_end_is_refused(model: Path) -> None:
     launch.check(launch.ServeSettings(model=model, port=0), {"VLLM_USE_RUST_FRONTEND": "0"})
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [("--api-server-count", "2"), ("--api-server-count=3",), ("--seed", "1", "--api_server_count", "2"), ("-asc", "2")],
+)
+def test_several_api_processes_are_refused(model: Path, extra: tuple[str, ...]) -> None:
+    """vLLM would start one process and say nothing, so we say it."""
+    with pytest.raises(InvalidInput, match="leave out --api-server-count"):
+        launch.check(launch.ServeSettings(model=model, port=0, extra=extra), {})
+
+
+@pytest.mark.parametrize("extra", [(), ("--api-server-count", "1"), ("--api-server-count",), ("--api-server-count=x",)])
+def test_one_api_process_is_fine(model: Path, extra: tuple[str, ...]) -> None:
+    """What asks for one, or makes no sense, is left to vLLM."""
+    launch.check(launch.ServeSettings(model=model, port=0, extra=extra), {})
+
+
 def test_a_socket_path_that_no_kernel_takes_is_said(model: Path) -> None:
     """A path that could never be connected is refused, not retried for ever."""
     with pytest.raises(InvalidInput, match="shorter --socket"):
