@@ -25,6 +25,8 @@ MEMORY_BYTES = 2 << 30
 TIMEOUT_S = 300.0
 """Importing evidently from a cold disk alone can take a minute and a half."""
 LEAST_ROWS = 10
+_NUMBERS, _LABELS = "wasserstein", "jensenshannon"
+"""Distances rather than p-values: Evidently sorts by score, largest first, so what moved most stands on top."""
 _ENVIRONMENT = {"DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 
 
@@ -97,13 +99,15 @@ def _evidently(reference: list[dict[str, Any]], window: list[dict[str, Any]], fo
     both = [
         name for name in one.columns if name in other.columns and one[name].notna().any() and other[name].notna().any()
     ]
+    both = [name for name in both if pd.concat([one[name], other[name]]).nunique() > 1] or both
     numbers = [
         name for name in both if pd.api.types.is_numeric_dtype(one[name]) and pd.api.types.is_numeric_dtype(other[name])
     ]
     labels = [name for name in both if name not in numbers]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=labels)
     sides = [Dataset.from_pandas(frame[both].astype(dict.fromkeys(labels, str)), definition) for frame in (other, one)]
-    snapshot = Report([DataDriftPreset()]).run(sides[0], sides[1])
+    preset = DataDriftPreset(num_method=_NUMBERS, cat_method=_LABELS)
+    snapshot = Report([preset]).run(sides[0], sides[1])
     snapshot.save_html(str(folder / "report.html"))
     (folder / "report.json").write_text(snapshot.json(), encoding="utf-8")
 

@@ -15,7 +15,8 @@ from agent.types import InvalidInput, RemoteFault
 
 def _rows(seed: int, shift: float) -> list[dict[str, object]]:
     r = random.Random(seed)
-    return [{"length": r.gauss(shift, 1), "reason": r.choice(["stop", "length"]), "empty": None} for _ in range(60)]
+    kept: dict[str, object] = {"empty": None, "fixed": 0.0}
+    return [{"length": r.gauss(shift, 1), "reason": r.choice(["stop", "length"]), **kept} for _ in range(60)]
 
 
 @pytest.mark.slow
@@ -25,7 +26,10 @@ def test_report_is_written_and_pandas_stays_out(tmp_path: Path) -> None:
     out = build_report(_rows(1, 0), _rows(2, 2), tmp_path / "alarm.html")
     assert out == tmp_path / "alarm.json"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alarm.html", "alarm.json"]
-    assert "length" in json.dumps(json.loads(out.read_text()))
+    said = json.dumps(json.loads(out.read_text()))
+    assert "length" in said
+    assert "fixed" not in said  # what never varies would fill the first page
+    assert "Wasserstein" in said  # a distance: the table is sorted by it, largest first
     assert ("evidently" in sys.modules) == before
 
 
