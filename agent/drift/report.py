@@ -99,7 +99,7 @@ def _evidently(reference: list[dict[str, Any]], window: list[dict[str, Any]], fo
     both = [
         name for name in one.columns if name in other.columns and one[name].notna().any() and other[name].notna().any()
     ]
-    both = [name for name in both if pd.concat([one[name], other[name]]).nunique() > 1] or both
+    both = [name for name in both if len(pd.concat([one[name], other[name]]).unique()) > 1] or both
     numbers = [
         name for name in both if pd.api.types.is_numeric_dtype(one[name]) and pd.api.types.is_numeric_dtype(other[name])
     ]

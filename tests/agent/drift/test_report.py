@@ -29,7 +29,7 @@ def test_report_is_written_and_pandas_stays_out(tmp_path: Path) -> None:
     said = json.dumps(json.loads(out.read_text()))
     assert "length" in said
     assert "fixed" not in said  # what never varies would fill the first page
-    assert "Wasserstein" in said  # a distance: the table is sorted by it, largest first
+    assert "wasserstein" in said  # a distance: the table is sorted by it, largest first
     assert ("evidently" in sys.modules) == before
 
 
