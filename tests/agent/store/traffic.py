@@ -29,6 +29,7 @@ def exchange(seq: int, **changes: Any) -> Exchange:
         finish_reason="stop",
         prompt_tokens=12,
         answer_tokens=5,
+        streamed=True,
         ttft_s=0.25,
         total_s=0.5,
         tools=("light",),
