@@ -135,7 +135,7 @@ class Watch:
             for name, (part, profile) in {ALL: (rows, whole), **parts}.items()
         ]
         self._state.reference_window.setdefault(exchange.version, base64.b64encode(whole).decode())
-        for (feature, measure), value in self._how_far(exchange.version, whole).items():
+        for (feature, measure), value in self._how_far(exchange, whole).items():
             produced.append(
                 ReadingRow(
                     exchange_rowid=rowid,
@@ -150,21 +150,26 @@ class Watch:
         self._windows[exchange.version] = []
         return produced
 
-    def _how_far(self, version: str, window: bytes) -> dict[tuple[str, str], float]:
+    def _how_far(self, exchange: Exchange, window: bytes) -> dict[tuple[str, str], float]:
         """Distances from the version's reference; from its first window for what the reference does not hold."""
         found: dict[tuple[str, str], float] = {}
-        for reference in (self._reference(version), base64.b64decode(self._state.reference_window[version])):
+        first = base64.b64decode(self._state.reference_window[exchange.version])
+        for reference in (self._reference(exchange.version, exchange.started_at), first):
             if reference:
                 far = {(d.feature, d.measure): d.value for d in distances(reference, window, level=None)}
                 found = far | found
         return {key: value for key, value in found.items() if key[1] in MEASURES}
 
-    def _reference(self, version: str) -> bytes:
+    def _reference(self, version: str, at: datetime) -> bytes:
         """The profile of the chosen file, or of the training set that the version brings; empty without either."""
         if version not in self._references:
             path = self._settings.profile.reference or reference_path(self._settings, self._store, version)
             language = self._settings.profile.language
-            self._references[version] = profile_of_file(path, language=language)[0] if path else b""
+            try:
+                self._references[version] = profile_of_file(path, language=language)[0] if path else b""
+            except InvalidInput as fault:
+                self._references[version] = b""
+                self._store.record("reference", f"distances start from the first window: {fault}", at)
         return self._references[version]
 
     def _recall_windows(self) -> None:

@@ -1,0 +1,52 @@
+"""`trimtab profile` makes reference files and compares with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.app.profiles import profile
+from agent.types import InvalidInput
+
+
+def _set(path: Path, verb: str) -> Path:
+    pairs = [{"prompt": f"{verb} the lamp number {n}", "answer": "done"} for n in range(150)]
+    path.write_text("\n".join(map(json.dumps, pairs)))
+    return path
+
+
+def test_a_profile_is_kept_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file is written whole; another set is compared with it, and what differs stands first, away from 0."""
+    out = tmp_path / "deep" / "ref.bin"
+    profile(_set(tmp_path / "a.jsonl", "turn on"), out=out)
+    assert [path.name for path in out.parent.iterdir()] == ["ref.bin"]
+    capsys.readouterr()
+    profile(_set(tmp_path / "b.jsonl", "please SWITCH OFF"), against=out, as_json=True)
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ks = {row["feature"]: row for row in found if row["measure"] == "ks"}
+    assert ks["prompt_chars"]["low"] > 0.5
+    assert ks["answer_chars"]["value"] == ks["answer_chars"]["low"] == 0
+    profile(_set(tmp_path / "b.jsonl", "please SWITCH OFF"), against=out)
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].startswith("feature")
+    assert "prompt" in table[1]
+
+
+def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    """Nothing to do, a span with a file, no traffic, a bad time: one sentence each."""
+    file, settings = _set(tmp_path / "a.jsonl", "turn on"), tmp_path / "s.yaml"
+    settings.write_text(f"home: {tmp_path / 'home'}\n")
+    with pytest.raises(InvalidInput, match="--out"):
+        profile(file)
+    with pytest.raises(InvalidInput, match="stored traffic"):
+        profile(file, since="2026-01-01", out=tmp_path / "x")
+    with pytest.raises(InvalidInput, match="no stored traffic"):
+        profile(settings=settings, out=tmp_path / "x")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "trimtab.db").touch()
+    with pytest.raises(InvalidInput, match="is no time"):
+        profile(settings=settings, since="yesterday", out=tmp_path / "x")
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        profile(file, out=file / "x")
