@@ -122,15 +122,19 @@ def _agent(settings: Settings, http: httpx.Client) -> Generator[Finding, None, d
     yield True, f"agent at {address}", ""
     capture, live = status["capture"], status["live"]
     lost, dropped = capture["lost"], capture["dropped"]
-    yield lost == 0, f"{lost} exchanges lost", "see agent/intake/README.md: the buffer overflowed or vLLM was killed"
+    yield (
+        lost == 0,
+        _plural(lost, "exchange") + " lost",
+        "see agent/intake/README.md: the buffer overflowed or vLLM was killed",
+    )
     yield (
         dropped == 0,
-        f"{dropped} exchanges dropped by taps",
+        _plural(dropped, "exchange") + " dropped by taps",
         "their buffer was full while the agent was away or slow: keep the agent up, or raise TRIMTAB_BUFFER_BYTES",
     )
     yield _texts(settings, paused=bool(live.get("text_paused")))
     for name, health in live["loops"].items():
-        yield health["faults"] == 0, f"loop {name}", f"{health['faults']} faults, the last: {health['says']}"
+        yield health["faults"] == 0, f"loop {name} runs", f"{health['faults']} faults, the last: {health['says']}"
     return status
 
 
@@ -158,11 +162,11 @@ def _traffic(
     first = engine_seen(_text(http, f"{settings.engine.url}/metrics"))
     if first.requests is None:
         remedy = f"{settings.engine.url}/metrics has no vllm: lines; if the engine is not vLLM, {BY_HAND}"
-        yield before.attached > 0 or None, f"{before.attached} exchanges were handed in", remedy
+        yield before.attached > 0 or None, _plural(before.attached, "exchange") + " handed in", remedy
         return
-    yield taps > 0, f"{taps} taps are connected", _reach(settings, middleware=middleware)
+    yield taps > 0, _plural(taps, "tap") + " connected", _reach(settings, middleware=middleware)
     if before.attached:
-        yield True, f"{before.attached} exchanges were handed in", ""
+        yield True, _plural(before.attached, "exchange") + " handed in", ""
     sleep(LOOK_S)
     second = engine_seen(_text(http, f"{settings.engine.url}/metrics"))
     sleep(SETTLE_S if second != first else 0.0)
@@ -170,14 +174,12 @@ def _traffic(
     if again is None:
         yield False, "traffic", "the agent went away while this command looked"
         return
-    remedy = (
-        _reach(settings, middleware=middleware)
-        if not (middleware and taps)
-        else (
+    remedy = "as said above, no tap is connected"
+    if taps:
+        remedy = (
             "requests go past the tap that is connected: check that it is the vLLM at engine.url, unset "
             f"VLLM_USE_RUST_FRONTEND, or {BY_HAND}"
         )
-    )
     yield judge_flow((first, second), (before, agent_seen(again)), LOOK_S, remedy)
 
 
@@ -190,6 +192,10 @@ def _reach(settings: Settings, *, middleware: bool) -> str:
             f"TRIMTAB_SOCKET={socket} and without VLLM_USE_RUST_FRONTEND; where that cannot be, {BY_HAND}"
         )
     return f"vLLM's middleware finds no agent: set TRIMTAB_SOCKET={socket} for it, and mount that folder where it runs"
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n or 'no'} {noun}s"
 
 
 def _text(http: httpx.Client, url: str) -> str:

@@ -124,7 +124,7 @@ def _since_start(engine: EngineSeen, agent: AgentSeen) -> int | None:
 
 
 def _compared(passed: int, counted: int, when: str, remedy: str) -> Finding:
-    what = f"{passed} requests passed the engine {when}, the agent counted {counted or 'none'}"
+    what = f"{passed} request{'s' * (passed > 1)} passed the engine {when}, the agent counted {counted or 'none'}"
     if counted >= passed:
         return True, what, ""
     if counted:

@@ -20,7 +20,7 @@ from agent.intake.attach.offer import Offer, Refused
 from agent.intake.attach.tally import Tally
 from agent.intake.commit import StoreBatch, commit, is_data_fault
 from agent.intake.redact import Redactor
-from agent.types import Exchange, RemoteFault
+from agent.types import Exchange, Outcome, RemoteFault
 
 OFFERS_AT_ONCE = 1000
 """Bounds memory: some 10 MB for offers of a few thousand characters."""
@@ -28,6 +28,7 @@ MAX_REFUSALS_TOLD = 100
 log = logging.getLogger(__name__)
 _MAX_ID_CHARS = 200
 _RETRY_AFTER_S = 5.0
+_OK = 200
 _TEXTLESS = ("/v1/embeddings",)
 
 
@@ -129,7 +130,8 @@ class Desk:
 
     def _assembled(self, offer: Offer) -> Exchange:
         exchange = assemble(offer.capture) if offer.readable else unreadable(offer.capture)
-        good = offer.readable and exchange.profiled and exchange.path not in _TEXTLESS
+        good = offer.readable and exchange.status == _OK and exchange.outcome is Outcome.COMPLETE
+        good = good and exchange.path not in _TEXTLESS
         if good and not any((exchange.answer, exchange.reasoning, *(m.text for m in exchange.messages))):
             raise Unreadable("neither request nor answer holds any text in the form of its path")
         return replace(

@@ -148,7 +148,7 @@ def doctor(
 
 
 def test_traffic_that_the_tap_sees_is_well(estate: Estate) -> None:
-    """Requests that engine and agent both count must give no complaint; not being stored yet is another matter."""
+    """Requests that engine and agent both count must give no complaint at all."""
 
     def traffic() -> None:
         estate.requests = 13
@@ -156,10 +156,10 @@ def test_traffic_that_the_tap_sees_is_well(estate: Estate) -> None:
 
     well, said = doctor(estate, traffic)
     assert "ok   3 requests passed the engine in 5 s, the agent counted 3" in said
-    assert "ok   1 taps are connected" in said
+    assert "ok   1 tap connected" in said
     assert "ok   texts are stored" in said
-    assert [line for line in said.splitlines() if line.startswith("no ")] == ["no   3 exchanges lost"]
-    assert not well
+    assert [line for line in said.splitlines() if line.startswith("no ")] == []
+    assert well
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_traffic_that_passes_the_tap_by_is_found(estate: Estate, guarded: bool, 
     estate.guarded, estate.taps = guarded, taps
     well, said = doctor(estate, lambda: setattr(estate, "requests", 14))
     assert not well
-    complaint = said[said.index("no   4 requests passed the engine in 5 s, the agent counted none") :]
-    assert remedy in complaint
+    assert "no   4 requests passed the engine in 5 s, the agent counted none" in said
+    assert remedy in said
 
 
 def test_without_traffic_nothing_is_claimed(estate: Estate) -> None:
@@ -204,7 +204,7 @@ def test_an_engine_that_is_not_vllm_may_hand_its_exchanges_in(estate: Estate) ->
     estate.requests = None
     assert "POST /v1/exchanges or /v1/traces" in doctor(estate)[1]
     estate.numbered("attach-shop", 7)
-    assert "ok   7 exchanges were handed in" in doctor(estate)[1]
+    assert "ok   7 exchanges handed in" in doctor(estate)[1]
 
 
 def test_what_else_is_wrong_is_said_with_its_remedy(estate: Estate) -> None:

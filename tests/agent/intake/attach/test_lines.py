@@ -15,12 +15,13 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from sqlalchemy.exc import OperationalError
 
 from agent.intake.attach.lines import MAX_LINES, read_lines
 from agent.intake.attach.offer import Refused
 from agent.intake.redact import Redactor
-from agent.types import Exchange, InvalidInput, Message, Outcome
+from agent.types import Exchange, Features, InvalidInput, Message, Outcome
 from agent.web import attach as web
 from tests.agent.intake.attach.reception import START, Reception, lines
 
@@ -367,6 +368,30 @@ def test_a_redactor_that_fails_lets_no_text_through(tmp_path: Path) -> None:
         assert (e.outcome, e.answer, e.messages, e.alias) == (Outcome.UNREADABLE, "", (), "")
         assert "shop" not in e.id
     assert b"parcel" not in reception.bytes_on_disk()
+    reception.store.close()
+
+
+def test_without_texts_both_doors_bring_numbers_alone(tmp_path: Path) -> None:
+    """With `capture.text = none` features must come in, no word of question or answer, and still only once."""
+    measured = Features(exchange_id="", numbers={"answer_chars": 7.0}, labels={})
+    reception = Reception(tmp_path, redactor=Redactor(measure=lambda exchange: measured))
+    span = ExportTraceServiceRequest()
+    call = span.resource_spans.add().scope_spans.add().spans.add(trace_id=b"t" * 16, span_id=b"s" * 8)
+    call.start_time_unix_nano, call.end_time_unix_nano = 10**18, 10**18 + 1
+    for key, text in (("openinference.span.kind", "LLM"), ("input.value", "parcel"), ("output.value", "Nearby.")):
+        call.attributes.add(key=key).value.string_value = text
+    for _ in range(2):
+        reception.hand_in(LONG)
+        reception.doors.traces(span.SerializeToString(), as_json=False)
+    by_line, by_span = reception.stored()
+    for e in (by_line, by_span):
+        assert (e.messages, e.answer, e.has_text) == ((), "", False)
+        assert e.features is not None
+        assert e.features.numbers == measured.numbers
+    assert (by_line.alias, by_line.prompt_tokens, by_line.ttft_s) == ("home", 9, 0.5)
+    kept = reception.bytes_on_disk()
+    assert b"parcel" not in kept
+    assert b"Nearby" not in kept
     reception.store.close()
 
 
