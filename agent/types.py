@@ -179,8 +179,8 @@ class Alarm:
     `row` counts live exchanges since the detector's reference, 0-based; `onset_row` is the estimated change point.
     `evidence` is log10 of the detector's statistic; `threshold` the log10 it had to pass.
     `features` lists (feature, log10 evidence, mean shift in reference standard deviations), strongest first.
-    `examples` are exchange ids of the most typical new texts; `kind` says what moved
-    (input, output, relation, latency).
+    `examples` are exchange ids of the most typical new texts, `vanished` of reference texts whose kind comes less;
+    `kind` says what moved (input, output, relation, template, latency).
     """
 
     alias: str
@@ -195,6 +195,7 @@ class Alarm:
     features: tuple[tuple[str, float, float], ...]
     examples: tuple[str, ...]
     reason: str
+    vanished: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -46,41 +46,70 @@ def _table() -> NDArray[np.float64]:
 
 _PAYS = _table()
 _LOG_PAYS = np.log(_PAYS)
+UP = np.array([*(SHIFTS < 0), *(True, False) * len(TAILS)])
+"""Which bets win when p is small: when the score is high. (b,)"""
+_LOG_SIDES = np.log(np.stack([_PAYS[:, UP].mean(axis=1), _PAYS[:, ~UP].mean(axis=1)], axis=1))
 
 
 class Evidence:
-    """Shiryaev-Roberts sums `m` (s, b), CUSUM `c` of the log pays, and the row and time where each CUSUM last began."""
+    """Shiryaev-Roberts sums `m` (s, b), CUSUM `c` of the log pays, and the row and time where each CUSUM last began.
 
-    def __init__(self, scores: int) -> None:
-        self.m = np.zeros((scores, BETS))
-        self.c = np.zeros((scores, BETS))
-        self.since = np.zeros((scores, BETS), np.int64)
-        self.since_s = np.full((scores, BETS), np.nan)
+    `shares` (s,) is how much each score weighs in the average; `upward` names scores that only bet on being high.
+    """
 
-    def update(self, p: NDArray[np.float64], row: int, at_s: float) -> None:
-        """Settle all bets on one record's p-values (s,). `at_s` is unix seconds, nan where unknown."""
-        cell = np.minimum((p * _CELLS).astype(np.intp), _CELLS - 1)
-        self.m += 1
-        self.m *= _PAYS[cell]
-        fresh = self.c <= 0
+    def __init__(self, shares: NDArray[np.float64], upward: NDArray[np.bool_]) -> None:
+        playing = np.ones((shares.size, BETS), bool)
+        playing[upward] = UP
+        self.shares, self._playing = shares, playing
+        self._counts = playing.sum(axis=1)
+        self.m = np.zeros((shares.size, BETS))
+        self.c = np.zeros((shares.size, BETS))
+        self.since = np.zeros((shares.size, BETS), np.int64)
+        self.since_s = np.full((shares.size, BETS), np.nan)
+
+    def update(
+        self,
+        p: NDArray[np.float64],
+        row: int,
+        at_s: float,
+        stakes: NDArray[np.float64] | None = None,
+        open_: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float64]:
+        """Settle all bets on one record's p-values (s,), nan where it has none; returns gains (s, 2), up and down.
+
+        `at_s` is unix seconds, nan where unknown. A bet staked w in [0, 1] pays pay**w, and begins w new sums: what is
+        not staked does not count as a record seen. `open_` (s, 2) says in which directions a score may bet.
+        """
+        absent = np.isnan(p)
+        cell = np.minimum((np.where(absent, 0.5, p) * _CELLS).astype(np.intp), _CELLS - 1)
+        stake = np.where(absent, 0.0, 1.0 if stakes is None else stakes)
+        staked = stake[:, None] * self._playing
+        if open_ is not None:
+            staked = staked * np.where(UP, open_[:, :1], open_[:, 1:])
+        logs = staked * _LOG_PAYS[cell]
+        self.m += staked
+        self.m *= np.exp(logs)
+        fresh = (self.c <= 0) & (staked > 0)
         self.since[fresh] = row
         self.since_s[fresh] = at_s
         self.c[fresh] = 0
-        self.c += _LOG_PAYS[cell]
+        self.c += logs
+        gains: NDArray[np.float64] = stake[:, None] * _LOG_SIDES[cell]
+        return gains if open_ is None else np.where(open_, gains, np.minimum(gains, 0.0))
 
     @property
     def total(self) -> float:
-        """The average over all scores and bets: the detector's statistic."""
-        return float(self.m.mean())
+        """The average over all scores and bets, by their shares: the detector's statistic."""
+        return float(self.shares @ self.by_score)
 
     @property
     def by_score(self) -> NDArray[np.float64]:
         """The average over the bets of each score (s,)."""
-        return np.asarray(self.m.mean(axis=1))
+        return np.asarray((self.m * self._playing).sum(axis=1) / self._counts)
 
     def onset(self) -> tuple[int, float]:
         """Row and time (unix seconds) where the strongest bets began to win: the median of the leading ones."""
-        m, since = self.m.ravel(), self.since.ravel()
+        m, since = (self.m * (self.shares / self._counts)[:, None]).ravel(), self.since.ravel()
         leading = np.argsort(m)[::-1][:_LEADING]
         leading = leading[m[leading] >= m[leading[0]] / _NEAR]
         middle = leading[np.argsort(since[leading], kind="stable")[len(leading) // 2]]

@@ -14,6 +14,7 @@ p-values stay exact for ever.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -26,6 +27,7 @@ _HALF = LEVELS // 2 - 1
 _FINE = 3.0
 _FAR = 50.0
 LEAST_SPREAD = 0.02
+_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,32 +40,59 @@ class Grid:
     @classmethod
     def over(cls, scores: NDArray[np.float64]) -> Self:
         """A grid that suits scores like these, shape (n, s); they must not come from ranked records."""
-        return cls(scores.mean(axis=0), np.maximum(scores.std(axis=0), LEAST_SPREAD))
+        middle, spread = moments(scores)
+        return cls(middle, spread)
 
     def levels(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Levels in [0, 511] of one record's scores (s,): a rule that never changes."""
+        """Levels in [0, 511] of one record's scores (s,), -1 where it has none: a rule that never changes."""
         z = np.arcsinh(_FINE * (scores - self.middle) / self.spread) / np.arcsinh(_FINE * _FAR)
-        levels: NDArray[np.intp] = np.rint(_HALF * (1 + np.clip(z, -1, 1))).astype(np.intp)
+        absent = np.isnan(z)
+        levels: NDArray[np.intp] = np.rint(_HALF * (1 + np.clip(np.where(absent, 0, z), -1, 1))).astype(np.intp)
+        levels[absent] = -1
         return levels
 
 
+def moments(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and spread (s,) of scores (n, s), nan where a record has none; (0, 1) where no record has any."""
+    there = ~np.isnan(scores)
+    n = np.maximum(there.sum(axis=0), 1)
+    middle = np.where(there, scores, 0.0).sum(axis=0) / n
+    square = np.square(np.where(there, scores - middle, 0.0)).sum(axis=0) / n
+    spread = np.where(there.any(axis=0), np.maximum(np.sqrt(square), LEAST_SPREAD), 1.0)
+    return middle, spread
+
+
+def normal_scores(levels: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Standard normal scores of ranks (n, s) among themselves, ties in the middle; nan where the level is -1."""
+    out = np.full(levels.shape, np.nan)
+    for s in range(levels.shape[1]):
+        column = levels[:, s]
+        there = column >= 0
+        _, place, counts = np.unique(column[there], return_inverse=True, return_counts=True)
+        ends = np.cumsum(counts)
+        middle = (ends - counts / 2) / max(int(there.sum()), 1)
+        out[there, s] = np.array([_NORMAL.inv_cdf(float(m)) for m in middle])[place] if counts.size else 0.0
+    return out
+
+
 class Pool:
-    """`at_least` (s, 513): how many ranked records stood at this level or above; `rows`: how many records in all."""
+    """`at_least` (s, 513): how many ranked records stood at this level or above; the first column is how many in all.
+
+    A record that has no such score (level -1) is not counted and gets no p-value (nan).
+    """
 
     def __init__(self, scores: int) -> None:
         self.at_least = np.zeros((scores, LEVELS + 1), np.int32)
-        self.rows = 0
         self._score = np.arange(scores)
         self._level = np.arange(LEVELS + 1)
 
     def add(self, levels: NDArray[np.intp]) -> None:
         """Take one record in."""
         self.at_least += self._level <= levels[:, None]
-        self.rows += 1
 
     def p_values(self, levels: NDArray[np.intp], ties: NDArray[np.float64]) -> NDArray[np.float64]:
         """P-values (s,) in (0, 1) of one record not yet taken in; small means higher than most. `ties` uniform (s,)."""
         greater = self.at_least[self._score, levels + 1]
         equal = self.at_least[self._score, levels] - greater
-        p: NDArray[np.float64] = (greater + ties * (equal + 1)) / (self.rows + 1)
-        return np.clip(p, 1e-12, 1 - 1e-12)
+        p: NDArray[np.float64] = (greater + ties * (equal + 1)) / (self.at_least[:, 0] + 1)
+        return np.where(levels < 0, np.nan, np.clip(p, 1e-12, 1 - 1e-12))

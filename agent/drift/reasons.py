@@ -1,7 +1,7 @@
 """What an alarm says to a person.
 
 Lives here: one table of phrases, `sentence` and `kind_of`. Comes in: leading features and their means.
-Goes out: one sentence, and what moved: input, output or relation. Must never know: texts, or how evidence is made.
+Goes out: a sentence or two, and what moved. Must never know: texts, or how evidence is made.
 """
 
 from __future__ import annotations
@@ -56,25 +56,55 @@ PHRASES: dict[str, tuple[str, str, str]] = {
     ),
     "shared_words": ("take up more words of their prompts", "take up fewer words of their prompts", "weighted share"),
     "shared_characters": ("follow their prompts' wording more", "follow their prompts' wording less", "shared triples"),
+    "total": ("take longer", "come faster", "log of seconds"),
+    "first_token": ("begin later", "begin sooner", "log of seconds to the first token"),
+    "rarity": ("come from templates that are rare or new", "come from fewer templates", "nats per template"),
+    "topic": ("are about other things", "are about other things", "standard deviations of the learned topic score"),
     "length_ratio": ("are longer for their prompts", "are shorter for their prompts", "log of the length ratio"),
 }
 """What each score means when it rises, when it falls, and what its number is."""
 
-_SUBJECT = {"prompt": "prompts", "answer": "answers", "relation": "answers"}
-_KINDS = {"prompt": "input", "answer": "output", "relation": "relation"}
+_SUBJECT = {
+    "prompt": "prompts",
+    "answer": "answers",
+    "relation": "answers",
+    "latency": "answers",
+    "template": "prompts",
+    "words": "exchanges",
+}
+_KINDS = {
+    "prompt": "input",
+    "answer": "output",
+    "relation": "relation",
+    "latency": "latency",
+    "template": "template",
+    "words": "input",
+}
+FIRST = {
+    "input": "users ask for other things: look at the examples, and retrain on them if they are here to stay",
+    "output": "the same kind of prompts is answered otherwise: compare with the version before, and roll back if a new"
+    " version or engine setting came with it",
+    "relation": "answers fit their prompts less than they did: check that nothing between users and model mixes or"
+    " cuts them, then roll back",
+    "template": "fix the prompt template or take it back; retrain only if it is meant to stay",
+    "upstream": "nearly every prompt moved alike, so a client or a template before the model changed: fix it there",
+    "latency": "texts are what they were: look at the engine's load and machine; retraining would not help",
+}
+"""What to do first, by what moved. `upstream` is an input that moved all at once."""
 _CARRIES = 0.6
 
 
-def kind_of(leaders: Sequence[tuple[str, float, float]]) -> str:
+def kind_of(leaders: Sequence[tuple[str, float, float]], *, topic_in_prompts: bool = True) -> str:
     """What moved. A changed input changes answers too, so the input is named first where it carries the evidence."""
     best = dict.fromkeys(_SUBJECT, 0.0)
     for name, evidence, _ in leaders:
         side = name.partition(".")[0]
         best[side] = max(best[side], evidence)
     top = max(best.values())
-    if best["prompt"] >= _CARRIES * top:
-        return "input"
-    return "output" if best["answer"] >= _CARRIES * top else "relation"
+    for side in ("template", "prompt", "words", "answer", "relation"):
+        if best[side] >= _CARRIES * top and best[side] > 0:
+            return _KINDS[side] if side != "words" or topic_in_prompts else "output"
+    return "latency" if best["latency"] > 0 else "input"
 
 
 def sentence(
@@ -85,6 +115,7 @@ def sentence(
     *,
     onset_row: int,
     onset_at: datetime | None,
+    upstream: bool = False,
 ) -> str:
     """One sentence: since when, what moved by how much; `usual` and `lately` are means by feature.
 
@@ -99,7 +130,9 @@ def sentence(
         phrase = f"{_SUBJECT[side]} {up if shift >= 0 else down}"
         about = f"{side} {what.removeprefix('unseen_').removeprefix('surprise_')}"
         said.setdefault(about, f"{phrase} ({measure} {usual[name]:.2f} -> {lately[name]:.2f})")
-    return f"since about exchange {onset_row}{when}, {' and '.join(list(said.values())[:2])}; examples follow"
+    told = " and ".join(list(said.values())[:2])
+    first = FIRST["upstream" if upstream and kind == "input" else kind]
+    return f"since about exchange {onset_row}{when}, {told}. First: {first}"
 
 
 def _telling(name: str, kind: str) -> tuple[bool, bool]:

@@ -23,7 +23,7 @@ UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """A prompt and its answer. `at` is aware UTC, or `UNKNOWN_TIME`."""
+    """A prompt and its answer. `at` is aware UTC, or `UNKNOWN_TIME`; what is None is no evidence of anything."""
 
     id: str
     prompt: str
@@ -31,6 +31,9 @@ class Record:
     at: datetime = UNKNOWN_TIME
     user: str | None = None
     conversation: str | None = None
+    template: str | None = None
+    latency_s: float | None = None
+    ttft_s: float | None = None
 
 
 def record_of(exchange: Exchange) -> Record:
@@ -42,4 +45,7 @@ def record_of(exchange: Exchange) -> Record:
         at=exchange.started_at,
         user=exchange.user,
         conversation=exchange.conversation,
+        template=exchange.template,
+        latency_s=exchange.total_s or None,
+        ttft_s=exchange.ttft_s,
     )

@@ -1,4 +1,4 @@
-"""About forty-five numbers for one record: surface, novelty and relation, prompt and answer apart.
+"""Forty-eight numbers for one record: surface, novelty, relation, latency, template; prompt and answer apart.
 
 Lives here: `Scorer`, fixed once it is built. Comes in: a record. Goes out: one number per name in `NAMES`.
 Must never know: whether a record is reference or live. A scorer is built from records that are never ranked, and
@@ -8,12 +8,13 @@ treats every ranked record alike: on that symmetry the detector's whole promise 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from agent.drift.ngrams import Table
+from agent.drift.ngrams import ADDED, Table
 from agent.drift.texts import SURFACE, Text, take_apart
 
 if TYPE_CHECKING:
@@ -31,42 +32,38 @@ _RELATION = ("shared_words", "shared_characters", "length_ratio")
 NAMES: tuple[str, ...] = (
     *(f"{side}.{name}" for side in _SIDES for name in (*SURFACE, *_NOVELTY)),
     *(f"relation.{name}" for name in _RELATION),
+    "latency.total",
+    "latency.first_token",
+    "template.rarity",
 )
-"""Names of the scores, `side.what`, in the order of `Scorer.score`."""
+"""Names of the scores, `side.what`, in the order of `Scorer.score`. The last three are nan where nobody knows them."""
 
 _BINS = np.uint32(16_384)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scorer:
-    """N-gram tables by `side.unit`, and in how many texts each word stood (`spread`, of `texts` texts)."""
+    """N-gram tables by `side.unit`, in how many of `texts` texts each word stood (`spread`), counts of templates."""
 
     tables: Mapping[str, Table]
     spread: Table
     texts: int
+    templates: Mapping[str, int]
 
     @classmethod
-    def build(cls, records: Sequence[Record]) -> Self:
-        """Count the n-grams of some records. None of these records may ever be ranked against others."""
-        return cls.build_from([pair_of(record) for record in records])
-
-    @classmethod
-    def build_from(cls, pairs: Sequence[tuple[Text, Text]]) -> Self:
-        """The same from texts already taken apart, (prompt, answer) each."""
+    def build(cls, records: Sequence[Record], pairs: Sequence[tuple[Text, Text]]) -> Self:
+        """Count the n-grams of some records and their `pairs`. None of them may ever be ranked against others."""
         tables = {
             f"{side}.{unit}": Table.build([getattr(pair[i], unit) for pair in pairs])
             for i, side in enumerate(_SIDES)
             for unit in _UNITS
         }
         spread = Table.build([np.unique(text.words) for pair in pairs for text in pair])
-        return cls(tables, spread, 2 * len(pairs))
+        templates = Counter(record.template for record in records if record.template is not None)
+        return cls(tables, spread, 2 * len(pairs), templates)
 
-    def score(self, record: Record) -> NDArray[np.float64]:
-        """All scores of one record, shape (len(NAMES),), finite."""
-        return self.score_pair(*pair_of(record))
-
-    def score_pair(self, prompt: Text, answer: Text) -> NDArray[np.float64]:
-        """The same of texts already taken apart."""
+    def score(self, record: Record, prompt: Text, answer: Text) -> NDArray[np.float64]:
+        """All scores of one record and its texts, shape (len(NAMES),), never infinite."""
         out: list[float] = []
         for side, text in zip(_SIDES, (prompt, answer), strict=True):
             out.extend(text.surface)
@@ -76,8 +73,18 @@ class Scorer:
             self._shared_words(prompt.words, answer.words),
             _shared_characters(prompt.triples, answer.triples),
             answer.surface[0] - prompt.surface[0],
+            _log_seconds(record.latency_s),
+            _log_seconds(record.ttft_s),
+            self._rarity(record.template),
         ]
         return np.array(out)
+
+    def _rarity(self, template: str | None) -> float:
+        """Surprise at this template, in nats."""
+        if template is None:
+            return math.nan
+        total = sum(self.templates.values()) + ADDED * (len(self.templates) + 1)
+        return math.log(total / (self.templates.get(template, 0) + ADDED))
 
     def _shared_words(self, prompt: Hashes, answer: Hashes) -> float:
         """Share of the answer's words, weighted by how rare they are, that stand in the prompt too."""
@@ -90,6 +97,13 @@ class Scorer:
 def pair_of(record: Record) -> tuple[Text, Text]:
     """Prompt and answer of a record, taken apart."""
     return take_apart(record.prompt), take_apart(record.answer)
+
+
+def _log_seconds(seconds: float | None) -> float:
+    """Logarithm of a duration; nan for none, and for what is no duration."""
+    if seconds is None or not 0 <= seconds < math.inf:
+        return math.nan
+    return math.log(seconds + 1e-3)
 
 
 def _shared_characters(prompt: Hashes, answer: Hashes) -> float:

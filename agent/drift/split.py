@@ -1,6 +1,6 @@
 """Which part of a reference is counted and which part is ranked.
 
-Lives here: `halves` and `thinned`. Comes in: records and a random generator. Goes out: two lists.
+Lives here: `halves` and `thinned`. Comes in: records and a random generator. Goes out: two lists of places.
 Must never know: what the records say; a split that looked at texts would spoil the promise.
 """
 
@@ -19,31 +19,36 @@ MIN_REFERENCE_ROWS = 50
 MAX_REFERENCE_ROWS = 4_000
 """A longer reference is thinned evenly to this: it bounds memory and the size of the state."""
 _BLOCK_ROWS = 10
+_RUN_ROWS = 200
 
 
 def thinned(reference: Sequence[Record]) -> list[Record]:
-    """At most `MAX_REFERENCE_ROWS` records, evenly spaced."""
+    """At most `MAX_REFERENCE_ROWS` records: evenly spaced runs of neighbours, so that their order still tells."""
     n = len(reference)
     if n <= MAX_REFERENCE_ROWS:
         return list(reference)
-    return [reference[i * n // MAX_REFERENCE_ROWS] for i in range(MAX_REFERENCE_ROWS)]
+    runs = MAX_REFERENCE_ROWS // _RUN_ROWS
+    starts = [i * (n - _RUN_ROWS) // (runs - 1) for i in range(runs)]
+    return [record for start in starts for record in reference[start : start + _RUN_ROWS]]
 
 
-def halves(reference: Sequence[Record], random: np.random.Generator) -> tuple[list[Record], list[Record]]:
-    """Split at random by whole conversations, or by runs of ten neighbours where there are none.
+def halves(
+    reference: Sequence[Record], keys_: Sequence[str | None], random: np.random.Generator
+) -> tuple[list[int], list[int]]:
+    """Places of the counted and the ranked half: split by whole users or conversations (`keys_`), else runs of ten.
 
     A record's own neighbours repeat it: they must not be counted while it is ranked, since nobody's are for live ones.
     """
     block = max(1, min(_BLOCK_ROWS, len(reference) // 20))
-    keys = [record.conversation or i // block for i, record in enumerate(reference)]
+    keys = [i // block if key is None else key for i, key in enumerate(keys_)]
     counted = _chosen(keys, random)
     if not 1 / 3 <= sum(key in counted for key in keys) / len(keys) <= 2 / 3:  # one conversation outweighs the rest
         keys = [i // block for i in range(len(reference))]
         counted = _chosen(keys, random)
     pick = [key in counted for key in keys]
     return (
-        [record for record, yes in zip(reference, pick, strict=True) if yes],
-        [record for record, yes in zip(reference, pick, strict=True) if not yes],
+        [i for i, yes in enumerate(pick) if yes],
+        [i for i, yes in enumerate(pick) if not yes],
     )
 
 

@@ -85,16 +85,17 @@ def _features_json(features: Features | None) -> dict[str, Any] | None:
 
 
 def alarm_row(alarm: Alarm, exchange_rowid: int) -> AlarmRow:
-    """An alarm for the store, pinned to the exchange at which it fired."""
+    """An alarm for the store, pinned to the exchange at which it fired. Vanished texts are told when it fires only."""
     values = asdict(alarm)
     values["features"] = [list(item) for item in alarm.features]
     values["examples"] = list(alarm.examples)
+    del values["vanished"]
     return AlarmRow(**values, exchange_rowid=exchange_rowid)
 
 
 def alarm(row: AlarmRow) -> Alarm:
     """An alarm from the store."""
-    values = {name: getattr(row, name) for name in Alarm.__dataclass_fields__}
+    values = {name: getattr(row, name) for name in Alarm.__dataclass_fields__ if name != "vanished"}
     values["features"] = tuple((str(f), float(e), float(s)) for f, e, s in row.features)
     values["examples"] = tuple(row.examples)
     return Alarm(**values)

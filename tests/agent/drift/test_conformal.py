@@ -9,7 +9,7 @@ import pytest
 
 from agent.drift.bets import _PAYS, Evidence
 from agent.drift.conformal import Grid, Pool
-from agent.drift.scores import NAMES, Scorer, pair_of
+from agent.drift.scores import Scorer, pair_of
 from tests.agent.drift.streams import stream
 
 
@@ -22,14 +22,16 @@ def test_p_values_of_every_score_are_uniform_on_null_streams() -> None:
     means, tails = [], []
     for seed in range(streams):
         pairs = [pair_of(record) for record in stream(seed, reference + live)]
-        scorer = Scorer.build_from(pairs[: reference // 2])
-        scores = np.array([scorer.score_pair(*pair) for pair in pairs[reference // 2 :]])
-        grid, pool, random = Grid.over(scores[:20]), Pool(len(NAMES)), np.random.default_rng(seed)
+        records = stream(seed, reference + live)
+        scorer = Scorer.build(records[: reference // 2], pairs[: reference // 2])
+        rows = range(reference // 2, reference + live)
+        scores = np.array([scorer.score(records[i], *pairs[i]) for i in rows])[:, :-3]
+        grid, pool, random = Grid.over(scores[:20]), Pool(scores.shape[1]), np.random.default_rng(seed)
         p = []
         for i, row in enumerate(scores):
             levels = grid.levels(row)
             if i >= reference // 2:
-                p.append(pool.p_values(levels, random.random(len(NAMES))))
+                p.append(pool.p_values(levels, random.random(row.size)))
             pool.add(levels)
         means.append((np.mean(p, axis=0) - 0.5) * math.sqrt(12 * live))
         tails.append((np.mean(np.array(p) <= 0.05, axis=0) - 0.05) * math.sqrt(live / 0.05 / 0.95))
@@ -69,7 +71,7 @@ def test_every_bet_is_fair() -> None:
 
 def test_onset_is_where_the_winning_began() -> None:
     """Evidence that starts at a known row is dated to about that row."""
-    random, evidence = np.random.default_rng(1), Evidence(4)
+    random, evidence = np.random.default_rng(1), Evidence(np.full(4, 0.25), np.zeros(4, bool))
     for row in range(150):
         p = random.random(4)
         if row >= 100:

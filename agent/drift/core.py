@@ -1,0 +1,72 @@
+"""All that a detector is made of, and what it has seen.
+
+Lives here: `Core` and `Seen`, data without behaviour. Comes in: the parts. Goes out: the parts.
+Must never know: how they are fitted, used or saved; those three know this file and not each other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.drift.bets import Evidence
+from agent.drift.scores import NAMES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agent.drift.conformal import Grid, Pool
+    from agent.drift.dependence import Kin
+    from agent.drift.learner import Learner
+    from agent.drift.scores import Scorer
+    from agent.drift.seasons import Seasons
+
+RECENT = 200
+"""Live records whose scores and ids are kept: for the shift, the examples and the numbers in the reason."""
+ALL: tuple[str, ...] = (*NAMES, "words.topic")
+"""The fixed scores and the learned one."""
+LEARNED_SHARE = 1 / 3
+"""How much of the average the learned score is."""
+SHARES = np.array([*[(1 - LEARNED_SHARE) / len(NAMES)] * len(NAMES), LEARNED_SHARE])
+
+
+def evidence() -> Evidence:
+    """Nothing bet yet."""
+    return Evidence(SHARES, np.array([name == ALL[-1] for name in ALL]))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A live record that was ranked lately: its row, id and all scores."""
+
+    row: int
+    id: str
+    scores: NDArray[np.float32]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Core:
+    """`usual` and `spread` (s,) are mean and deviation of all scores over the calibration half."""
+
+    alias: str
+    version: str
+    budget_rows: int
+    quiet_rows: int
+    seed: int
+    random: np.random.Generator
+    scorer: Scorer
+    grid: Grid
+    seasons: Seasons
+    pools: list[Pool]
+    learner: Learner
+    keyed_by: str
+    kin: Kin
+    usual: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    bets: Evidence = field(default_factory=evidence)
+    recent: deque[Seen] = field(default_factory=lambda: deque(maxlen=RECENT))
+    rows: int = 0
+    quiet_until: int = 0

@@ -1,0 +1,134 @@
+"""From a reference to a detector that has seen nothing yet.
+
+Lives here: `fit_core` and `rows_needed`. Comes in: reference records. Goes out: a `Core`.
+Must never know: live records.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.drift.bets import Evidence
+from agent.drift.conformal import Grid, Pool, moments, normal_scores
+from agent.drift.core import Core
+from agent.drift.dependence import Dependence, Kin, key_by, measure
+from agent.drift.learner import Learner, fold_of, words_of
+from agent.drift.scores import NAMES, Scorer, pair_of
+from agent.drift.seasons import Seasons
+from agent.drift.split import MIN_REFERENCE_ROWS, halves, thinned
+from agent.types import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from agent.drift.records import Record
+    from agent.drift.texts import Text
+
+_FOLD_RUN = 10
+_LEARNED_LIKE = 0.75
+"""The learned score is taken to depend on users and neighbours like this quantile of the fixed scores."""
+
+
+def fit_core(
+    reference: Sequence[Record], *, alias: str, version: str, budget_rows: int, quiet_rows: int, seed: int
+) -> Core:
+    """Split, count, score, rank. Raises InvalidInput if the reference is too small for the budget."""
+    _refuse(len(reference), budget_rows, quiet_rows)
+    random = np.random.default_rng([seed, 0])
+    keyed_by = key_by(reference)
+    records = thinned(reference)
+    keys = [getattr(record, keyed_by) if keyed_by else None for record in records]
+    counted, ranked = halves(records, keys, random)
+    pairs = [pair_of(record) for record in records]
+    scorer = _scorer(records, pairs, counted)
+    scores = np.full((len(records), len(NAMES)), np.nan)
+    for mine, theirs in ((counted[0::2], counted[1::2]), (counted[1::2], counted[0::2])):
+        other = _scorer(records, pairs, theirs)
+        for i in mine:
+            scores[i] = other.score(records[i], *pairs[i])
+    grid = Grid.over(scores[counted])
+    for i in ranked:
+        scores[i] = scorer.score(records[i], *pairs[i])
+    levels = np.array([grid.levels(row) for row in scores])
+    z = _z(levels, [counted, ranked])
+    at = [record.at for record in records]
+    seasons = Seasons.found(at, z, len(ranked), random)
+    season = np.array([seasons.of(t) for t in at])
+    if len(seasons) > 1:
+        apart = [[i for i in half if season[i] == s] for half in (counted, ranked) for s in range(len(seasons))]
+        z = _z(levels, apart)
+    pools = [Pool(len(NAMES)) for _ in range(len(seasons))]
+    for i in ranked:
+        pools[season[i]].add(levels[i])
+    words = [words_of(*pair) for pair in pairs]
+    own = [fold_of(f"run {k // _FOLD_RUN}" if keys[i] is None else str(keys[i]), seed) for k, i in enumerate(ranked)]
+    usual, spread = moments(scores[ranked])
+    return Core(
+        alias=alias,
+        version=version,
+        budget_rows=budget_rows,
+        quiet_rows=quiet_rows,
+        seed=seed,
+        random=random,
+        scorer=scorer,
+        grid=grid,
+        seasons=seasons,
+        pools=pools,
+        learner=Learner.build(
+            [words[i] for i in counted],
+            [(words[i], int(season[i]), records[i].id, fold) for i, fold in zip(ranked, own, strict=True)],
+        ),
+        keyed_by=keyed_by,
+        kin=Kin(_with_learned(measure(z, keys, np.random.default_rng([seed, 1])))),
+        usual=np.append(usual, 0.0),
+        spread=np.append(spread, 1.0),
+    )
+
+
+def _scorer(records: Sequence[Record], pairs: Sequence[tuple[Text, Text]], rows: Sequence[int]) -> Scorer:
+    return Scorer.build([records[i] for i in rows], [pairs[i] for i in rows])
+
+
+def _z(levels: NDArray[np.intp], groups: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """Normal scores, each group ranked by itself."""
+    z = np.full(levels.shape, np.nan)
+    for rows in groups:
+        if rows:
+            z[rows] = normal_scores(levels[rows])
+    return z
+
+
+def _with_learned(dependence: Dependence) -> Dependence:
+    return Dependence(*(np.append(x, np.quantile(x, _LEARNED_LIKE)) for x in (dependence.kin, dependence.slow)))
+
+
+def _refuse(rows: int, budget_rows: int, quiet_rows: int) -> None:
+    if budget_rows < 1 or quiet_rows < 0:
+        raise InvalidInput("the false-alarm budget must be 1 record or more, and the quiet time not negative")
+    if rows < (needed := rows_needed(budget_rows)):
+        raise InvalidInput(
+            f"the reference holds {rows} exchanges, and at least {needed} are needed to tell a change from chance with"
+            f" one false alarm in {budget_rows} (300 or more are better): give a longer reference"
+        )
+
+
+@lru_cache(maxsize=64)
+def rows_needed(budget_rows: int) -> int:
+    """The least reference with which a change of every record, seen by a tenth of the scores, would be proved.
+
+    New records rank above all `m` calibration records, and at random among themselves: p = k / 2 / (m + k) for the k-th.
+    """
+    for rows in range(MIN_REFERENCE_ROWS, 100_000, 10):
+        m, bets = rows // 2, Evidence(np.ones(1), np.array([False]))
+        best = 0.0
+        for k in range(1, 4 * m):
+            bets.update(np.array([k / 2 / (m + k)]), k, 0.0)
+            best = max(best, bets.total)
+        if best / 10 >= budget_rows:
+            return rows
+    return 100_000
