@@ -72,7 +72,7 @@ def distances(reference_profile: bytes, window_profile: bytes, *, level: float |
     return out
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _columns(profile: bytes) -> Mapping[str, Any]:
     """The columns of a profile; a reference is asked for again and again."""
     view = load_whylogs().DatasetProfileView

@@ -20,7 +20,7 @@ from agent.profile.text import Shape, measure, repeated_4gram_share
 from agent.types import Exchange, Features
 
 _JSON_CHARS = 100_000
-_HEAD_CHARS = 240
+_HEAD_CHARS = 160
 _LABEL_CHARS = 64
 _MOST = 1e150
 _MIN_GENERATION_S = 1e-3

@@ -21,6 +21,8 @@ _BUCKETS = 256
 _GRAM = 4
 _MULTIPLIER = np.uint32(2654435761)  # Knuth, TAOCP 6.4: 2^32 over the golden ratio
 _SHIFT = np.uint32(32 - 9)  # 8 bits of bucket, 1 of sign
+_FOLD = np.tile(np.eye(AXES), (_BUCKETS // AXES, 1))
+"""Shape (256, 8): which buckets an axis adds."""
 _ZERO = (0.0,) * AXES
 
 
@@ -45,10 +47,10 @@ def sketch(one: bytes, other: bytes) -> Sketch:
     hashed >>= _SHIFT
     hashed[n:] += np.uint32(2 * _BUCKETS)
     both = np.bincount(hashed, minlength=4 * _BUCKETS).reshape(2, 2, _BUCKETS)
-    counts = np.subtract(both[:, 0], both[:, 1], dtype=np.float64)
+    counts = (both[:, 0] - both[:, 1]).astype(np.float64)
     (one_one, one_other), (_, other_other) = (counts @ counts.T).tolist()
     length = math.sqrt(one_one * other_other)
-    first, second = np.add.reduce(counts.reshape(2, -1, AXES), 1).tolist()
+    first, second = (counts @ _FOLD).tolist()
     return Sketch(_unit(first), _unit(second), max(-1.0, min(1.0, one_other / length)) if length else None)
 
 
