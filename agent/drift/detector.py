@@ -44,6 +44,8 @@ CLEAR = 4.0
 by chance long before does not explain an alarm."""
 _FOLD_RUN = 25
 """Live neighbours that belong to one fold of the learner, where users are unknown."""
+_IN_PROMPTS = 0.1
+"""Share of what was learned that lies in prompts, if it is the prompts that are about other things."""
 _ALIKE = 0.8
 """Share of records beyond the usual 2 standard deviations, same side, that says: everything moved at once."""
 
@@ -155,7 +157,7 @@ class Detector:
         root = math.sqrt(len(since))
         moved = [leader for leader in everything if abs(leader[2]) * root >= CLEAR] or everything
         features = tuple(everything[:NAMED])
-        kind = kind_of(moved, topic_in_prompts=core.learner.prompt_share() >= 1 / 3)
+        kind = kind_of(moved, topic_in_prompts=core.learner.prompt_share() >= _IN_PROMPTS)
         shift = self._shift(onset_row)
         return Alarm(
             alias=core.alias,

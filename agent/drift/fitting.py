@@ -121,7 +121,7 @@ def _refuse(rows: int, budget_rows: int, quiet_rows: int) -> None:
 def rows_needed(budget_rows: int) -> int:
     """The least reference with which a change of every record, seen by a tenth of the scores, would be proved.
 
-    New records rank above all `m` calibration records, and at random among themselves: p = k / 2 / (m + k) for the k-th.
+    New records rank above all `m` calibration records, and at random among themselves: the k-th at k / 2 / (m + k).
     """
     for rows in range(MIN_REFERENCE_ROWS, 100_000, 10):
         m, bets = rows // 2, Evidence(np.ones(1), np.array([False]))
