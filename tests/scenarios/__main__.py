@@ -8,6 +8,8 @@ Must never know: what makes a stream, or a score.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import json
 import math
 import os
@@ -15,12 +17,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.scenarios.changes import BEFORE_ROWS, CHANGES, REFERENCE_ROWS, sources_of, stream
-from tests.scenarios.peers import GROUPS, HEAVY
+from tests.scenarios.peers import GROUPS, HEAVY, TRIMTAB
 from tests.scenarios.scoring import Run, Score, broken, tables
 from tests.scenarios.shapes import SHAPES
 from tests.scenarios.sources import available, source
@@ -29,7 +32,8 @@ ROOT = Path(__file__).parents[2]
 OUT = ROOT / ".trimtab" / "scenarios"
 README = ROOT / "agent" / "drift" / "README.md"
 BEGIN, END = "<!-- scenarios: begin -->", "<!-- scenarios: end -->"
-LIVE_ROWS = 2_000
+QUIET_ROWS, CHANGED_ROWS = 1_000, 1_600
+"""Live records of a stream without a change, and with one (at `BEFORE_ROWS`)."""
 UNDER_DEPENDENCE = ("topics 10 %", "topics 30 %", "answers truncated 30 %")
 _TOLD_EVERY_S = 20.0
 
@@ -58,7 +62,7 @@ def jobs_of(streams: int, rows: int) -> list[Job]:
         for shape in SHAPES:
             if shape == "independent" or (shape != "growth" and name in UNDER_DEPENDENCE):
                 each = range(max(len(places), math.ceil(streams / 20)))
-                out += [Job(name, shape, places[seed % len(places)], seed, rows) for seed in each]
+                out += [Job(name, shape, places[seed % len(places)], seed, CHANGED_ROWS) for seed in each]
     return out
 
 
@@ -105,15 +109,43 @@ def hear(group: str, jobs: Sequence[Job], budget_windows: int, processes: int) -
         asked.with_suffix(".out").unlink()
 
 
-def gather(jobs: Sequence[Job], budget_windows: int, processes: int, groups: Sequence[str]) -> list[Run]:
-    """One run a stream, with what every group heard in it. Heavy groups hear two in five quiet streams."""
+def kept(group: str) -> Path:
+    """Where what a group of peers heard is kept; another file for other streams, peers or Python."""
+    rooms = [ROOT / "agent/drift" / f"{name}.py" for name in ("adaptive", "baselines", "descriptors")]
+    files = [*rooms, *(Path(__file__).with_name(f"{n}.py") for n in ("changes", "peers", "shapes", "sources"))]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files) + sys.version.encode()).hexdigest()[:12]
+    return OUT / f"heard-{group}-{digest}.jsonl"
+
+
+def remembered(
+    group: str, jobs: Sequence[Job], budget_windows: int, processes: int, *, fresh: bool
+) -> Iterator[dict[str, Any]]:
+    """As `hear`; but peers, which know no budget, hear a stream once, and Trimtab every time."""
+    file = kept(group)
+    known: dict[Job, str] = {}
+    if group != TRIMTAB and not fresh and file.exists():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            said = json.loads(line)
+            known[Job(**{name: said[name] for name in Job.__slots__})] = line
+    yield from (json.loads(known[job]) for job in jobs if job in known)
+    missing = [job for job in jobs if job not in known]
+    with file.open("a", encoding="utf-8") if group != TRIMTAB else nullcontext(io.StringIO()) as out:
+        for said in hear(group, missing, budget_windows, processes) if missing else ():
+            out.write(json.dumps(said) + "\n")
+            yield said
+
+
+def gather(
+    jobs: Sequence[Job], budget_windows: int, processes: int, groups: Sequence[str], *, fresh: bool = False
+) -> list[Run]:
+    """One run a stream, with what every group heard in it."""
     runs: dict[Job, Run] = {
         job: Run(**asdict(job), change_at=None, events={}, cpu_s={}, learned_rows=REFERENCE_ROWS) for job in jobs
     }
     for group in groups:
-        mine = [job for job in jobs if group not in HEAVY or job.change or job.seed % 20 < 8]
+        mine = [job for job in jobs if group not in HEAVY or _for_heavy(job)]
         began = time.monotonic()
-        for said in hear(group, mine, budget_windows, processes):
+        for said in remembered(group, mine, budget_windows, processes, fresh=fresh):
             job = Job(**{name: said[name] for name in Job.__slots__})
             events = {name: [(row, level) for row, level in found] for name, found in said["events"].items()}
             known = runs[job]
@@ -121,6 +153,11 @@ def gather(jobs: Sequence[Job], budget_windows: int, processes: int, groups: Seq
                             cpu_s=known.cpu_s | said["cpu_s"], learned_rows=said["learned_rows"])  # fmt: skip
         sys.stderr.write(f"{group}: {len(mine)} streams in {time.monotonic() - began:.0f} s\n")
     return list(runs.values())
+
+
+def _for_heavy(job: Job) -> bool:
+    """Independent streams: every changed one, two quiet ones in five."""
+    return job.shape == "independent" and (bool(job.change) or job.seed % 20 < 8)
 
 
 def write(score: Score, said: str, how: str, readme: Path | None) -> None:
@@ -153,10 +190,11 @@ def main() -> None:
     parser.add_argument(
         "--streams", type=int, default=200, help="independent quiet streams (200); others in proportion"
     )
-    parser.add_argument("--rows", type=int, default=LIVE_ROWS, help=f"live records of a stream ({LIVE_ROWS})")
+    parser.add_argument("--rows", type=int, default=QUIET_ROWS, help=f"records of a quiet stream ({QUIET_ROWS})")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (1)")
     parser.add_argument("--quick", action="store_true", help="20 streams, no heavy peers, README untouched")
     parser.add_argument("--only", nargs="+", choices=list(GROUPS), help="groups of detectors; README untouched")
+    parser.add_argument("--fresh", action="store_true", help="peers hear again what they have heard before")
     parser.add_argument("--work", choices=list(GROUPS), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
@@ -167,11 +205,12 @@ def main() -> None:
         source(name)
     groups = given.only or [group for group in GROUPS if not (given.quick and group in HEAVY)]
     jobs = jobs_of(20 if given.quick else given.streams, given.rows)
-    score = Score(gather(jobs, given.budget, given.jobs, groups), given.budget)
+    score = Score(gather(jobs, given.budget, given.jobs, groups, fresh=given.fresh), given.budget)
     said = tables(score)
     how = (
-        f"`python -m tests.scenarios --budget {given.budget} --streams {given.streams}`: {given.rows:,} records after a"
-        f" reference of {REFERENCE_ROWS:,}; texts: {', '.join(available())}; changes at record {BEFORE_ROWS}."
+        f"`python -m tests.scenarios --budget {given.budget} --streams {given.streams}`: {REFERENCE_ROWS:,} records of"
+        f" reference, then {given.rows:,} quiet ones, or {CHANGED_ROWS:,} with a change at {BEFORE_ROWS}; texts:"
+        f" {', '.join(available())}."
     )
     write(score, said, how, None if given.quick or given.only else README)
     sys.stdout.write(f"{said}\n")

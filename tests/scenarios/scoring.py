@@ -114,7 +114,7 @@ class Score:
     def found(self, name: str, change: str, shape: str) -> Found | None:
         """At its tuned threshold; None where it keeps the budget at no threshold, or heard nothing of this."""
         heard = [r for r in self.runs if (r.change, r.shape) == (change, shape) and name in r.events]
-        level = self.levels[name]
+        level = self.levels.get(name)
         if not heard or level is None:
             return None
         delays = [run.delay(name, level) for run in heard]

@@ -152,11 +152,14 @@ def test_peers_hear_the_same_stream_in_their_own_process(tmp_path: Path, monkeyp
     """Thresholds on windows give an event a window, with and without the shares of new words."""
     pytest.importorskip("river", reason="river is not installed; get it with: pip install 'trimtab[river]'")
     monkeypatch.setattr("tests.scenarios.__main__.OUT", tmp_path)
-    run = gather([Job("topics 100 %", "independent", "made", 0, BEFORE_ROWS + 200)], 500, 1, ["plain"])[0]
+    jobs = [Job("topics 100 %", "independent", "made", 0, BEFORE_ROWS + 200)]
+    run = gather(jobs, 500, 1, ["plain"])[0]
     assert [row for row, _ in run.events[KS]] == list(range(99, BEFORE_ROWS + 200, 100))
     assert all(a[1] <= b[1] for a, b in zip(run.events[KS], run.events[KS + PLUS], strict=True))
     assert run.delay(KS + PLUS, AS_SHIPPED[KS]) == 100
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("tests.scenarios.__main__.hear", lambda *_: pytest.fail("heard twice"))
+    assert gather(jobs, 500, 1, ["plain"]) == [run]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".jsonl"]
 
 
 def test_the_list_of_streams_covers_everything() -> None:
