@@ -58,13 +58,15 @@ SCENARIOS = (
 
 @dataclass(slots=True)
 class Account:
-    """What one scenario came to. Times in seconds."""
+    """What one scenario came to. Seconds that requests took, and seconds of the server's CPU in all."""
 
     sent: int = 0
     counters: dict[str, Any] = field(default_factory=dict)
     stored: int = 0
     plain_s: list[float] = field(default_factory=list)
     taken_s: list[float] = field(default_factory=list)
+    plain_cpu_s: float = 0.0
+    taken_cpu_s: float = 0.0
 
     @property
     def dropped(self) -> int:
@@ -75,10 +77,6 @@ class Account:
     def lost(self) -> int:
         """Answered, and not in the database."""
         return self.sent - self.stored
-
-    def ratio(self, percentile: float) -> float:
-        """How many times slower a request was than without Trimtab."""
-        return float(np.percentile(self.taken_s, percentile) / np.percentile(self.plain_s, percentile))
 
 
 def measure(scale: Scale) -> list[Figure]:
@@ -103,8 +101,8 @@ async def _play(scenario: Scenario, seconds: float) -> Account:
         socket = folder / "agent.sock"
         with _listening(scenario, socket, folder, min(KILL_EVERY_S, seconds / 3)) as sidecar:
             url = stack.enter_context(stub.running(socket, buffer_bytes=BUFFER_BYTES))
-            account.plain_s += await _load(url, seconds / PLAIN_PART, scenario.per_s, plain=True)
-            account.taken_s += await _load(url, seconds, scenario.per_s, plain=False)
+            await _load(account, url, seconds / PLAIN_PART, scenario.per_s, plain=True)
+            await _load(account, url, seconds, scenario.per_s, plain=False)
             if sidecar is not None and scenario.temper != "slow":
                 if scenario.temper == "restarting":
                     sidecar.spare()
@@ -113,7 +111,7 @@ async def _play(scenario: Scenario, seconds: float) -> Account:
             with ears.running("real", socket, folder):
                 account.counters = await _drained(url)
         account.sent = len(account.taken_s)
-        account.plain_s += await _load(url, seconds / PLAIN_PART, scenario.per_s, plain=True)
+        await _load(account, url, seconds / PLAIN_PART, scenario.per_s, plain=True)
         account.stored = len(_stored(folder))
     return account
 
@@ -132,8 +130,9 @@ def _body() -> bytes:
     return texts.request(texts.talks(1, seed=3, prompt_chars=REQUEST_CHARS)[0])
 
 
-async def _load(url: str, seconds: float, per_s: float | None, *, plain: bool) -> list[float]:
-    """Seconds that each request took; every client asks again as soon as it is answered, or at its pace."""
+async def _load(account: Account, url: str, seconds: float, per_s: float | None, *, plain: bool) -> None:
+    """Notes how long each request took; every client asks again as soon as it is answered, or at its pace."""
+    begun_cpu_s = (await _counters(url))["cpu_s"]
     body, until = _body(), time.perf_counter() + seconds
 
     async def ask(one: client.Connection) -> list[float]:
@@ -148,17 +147,28 @@ async def _load(url: str, seconds: float, per_s: float | None, *, plain: bool) -
         return took
 
     async with client.connected(url, CLIENTS) as all_of_them:
-        return [s for each in await asyncio.gather(*(ask(one) for one in all_of_them)) for s in each]
+        took_s = [s for each in await asyncio.gather(*(ask(one) for one in all_of_them)) for s in each]
+    cpu_s = (await _counters(url))["cpu_s"] - begun_cpu_s
+    if plain:
+        account.plain_s += took_s
+        account.plain_cpu_s += cpu_s
+    else:
+        account.taken_s += took_s
+        account.taken_cpu_s += cpu_s
+
+
+async def _counters(url: str) -> dict[str, Any]:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        said: dict[str, Any] = json.loads((await http.get(url + COUNTERS)).raise_for_status().content)
+        return said
 
 
 async def _drained(url: str) -> dict[str, Any]:
     """The tap's counters once it holds nothing any more. Raises TimeoutError when it never gets there."""
-    async with asyncio.timeout(DRAIN_S), httpx.AsyncClient(trust_env=False) as http:
-        while True:
-            said: dict[str, Any] = json.loads((await http.get(url + COUNTERS)).raise_for_status().content)
-            if not said["waiting"]:
-                return said
+    async with asyncio.timeout(DRAIN_S):
+        while (said := await _counters(url))["waiting"]:  # noqa: ASYNC110 - another process: there is no event
             await asyncio.sleep(0.1)
+    return said
 
 
 def _stored(folder: Path) -> set[int]:
@@ -191,6 +201,11 @@ def _figures(scenario: Scenario, account: Account) -> list[Figure]:
     elif scenario.per_s is not None:
         figures.append(Figure(name=f"{name}_lost_within_buffer", says=f"{says}: lost, the buffer never full",
                               value=account.lost, unit="", bound=0))  # fmt: skip
+    cpu_us, plain_us = account.taken_cpu_s / account.sent * 1e6, account.plain_cpu_s / len(account.plain_s) * 1e6
+    figures.append(
+        Figure(name=f"{name}_cpu_us", says=f"{says}: the server's CPU, a request", value=cpu_us, unit="us",
+               baseline=plain_us, against="no middleware")
+    )  # fmt: skip
     for percentile in (50, 99):
         took, plain = (float(np.percentile(s, percentile)) * 1e3 for s in (account.taken_s, account.plain_s))
         figures.append(

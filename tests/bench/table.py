@@ -51,7 +51,7 @@ def _list(figures: Sequence[Part]) -> list[list[str]]:
 def _account(figures: Sequence[Part]) -> list[list[str]]:
     """A scenario a row: what became of its requests, and what it cost them."""
     rows = [["sidecar", "answered", "stored", "dropped, counted", "lost", "lost - counted", "buffer at first drop",
-             "p50", "p99"]]  # fmt: skip
+             "server CPU", "p50", "p99"]]  # fmt: skip
     for says in dict.fromkeys(figure["says"].partition(":")[0] for figure in figures):
         of = {f["name"].partition("_")[2]: f for f in figures if f["says"].startswith(f"{says}:")}
         full = of.get("full_at_first_drop")
@@ -59,7 +59,7 @@ def _account(figures: Sequence[Part]) -> list[list[str]]:
         rows.append([
             says, *(of[key]["measured"] for key in ("sent", "stored", "dropped", "lost")),
             f"{shown(off)}{'' if off == 0 else ' **missed**'}", full["measured"] if full else "never full",
-            *(f"{of[key]['measured']} (x{shown(of[key]['ratio'])})" for key in ("p50_ms", "p99_ms")),
+            *(f"{of[key]['measured']} (x{shown(of[key]['ratio'])})" for key in ("cpu_us", "p50_ms", "p99_ms")),
         ])  # fmt: skip
     return rows
 

@@ -20,41 +20,11 @@ PROMPT_CHARS = 150
 EVENTS = 64
 WORKER = "b" * 32
 _SENTENCE = (
-    ["She", "They", "We", "I", "You", "Nobody", "Everybody", "Grandmother"],
-    [
-        "switched",
-        "dimmed",
-        "opened",
-        "closed",
-        "found",
-        "moved",
-        "wanted",
-        "forgot",
-        "warmed",
-        "cleaned",
-        "watched",
-        "needed",
-    ],
-    [
-        "the light",
-        "the old lamp",
-        "every blind",
-        "her coffee",
-        "the heating",
-        "a window",
-        "the garden gate",
-        "some music",
-        "the fan",
-    ],
-    ["in the kitchen", "behind the sofa", "near the front door", "upstairs", "in the cold garage", "by the long table"],
-    [
-        "before breakfast",
-        "last night",
-        "as it grew dark",
-        "when the guests had gone",
-        "so that it would stay warm",
-        "again",
-    ],
+    ("She", "They", "We", "I", "You", "Nobody", "Everybody", "Grandmother"),
+    ("switched", "dimmed", "opened", "closed", "found", "moved", "wanted", "forgot", "warmed", "watched", "needed"),
+    ("the light", "the old lamp", "every blind", "her coffee", "the heating", "a window", "the gate", "some music"),
+    ("in the kitchen", "behind the sofa", "near the front door", "upstairs", "in the garage", "by the long table"),
+    ("before breakfast", "last night", "as it grew dark", "when the guests had gone", "to stay warm", "again"),
 )
 
 
