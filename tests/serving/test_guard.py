@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from serving import guard as guards
 from serving.guard import PATHS, TRAFFIC, Guard, classify
 from tests.serving.asgi import Upstream, ask
 
@@ -61,7 +62,31 @@ def test_the_rest_is_open(path: str) -> None:
     assert asyncio.run(ask(Guard(Upstream(), b"sesame"), path)).status == 200
 
 
-def test_a_root_path_opens_nothing() -> None:
+@pytest.mark.parametrize("path", ADMIN + ODD)
+@pytest.mark.parametrize("root", ["/llm", "/llm/", "/v1", "/", "/adapters", "llm"])
+def test_no_root_path_opens_a_door(path: str, root: str) -> None:
+    """Whatever the server believes to stand below, with the root before the path or without it, admin stays closed."""
+    guard = Guard(Upstream(), b"sesame")
+    for spelled in (path, root + path):
+        assert asyncio.run(ask(guard, spelled, root_path=root)).status == 403
+
+
+def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every candidate goes through `hmac.compare_digest`, the good one and the bad."""
+    compared: list[bytes] = []
+
+    def compare(said: bytes, token: bytes) -> bool:
+        compared.append(said)
+        return said == token
+
+    monkeypatch.setattr(guards, "compare_digest", compare)
+    candidates = [b"s", b"sesame", b"sesam\xe9"]
+    for said in candidates:
+        asyncio.run(ask(Guard(Upstream(), b"sesame"), ADMIN[0], headers=[(b"x-trimtab-token", said)]))
+    assert compared == candidates
+
+
+def test_a_root_path_moves_the_doors() -> None:
     """Behind a root path the same doors are closed and open."""
     guard = Guard(Upstream(), b"sesame")
     assert asyncio.run(ask(guard, "/llm/adapters", root_path="/llm")).status == 403

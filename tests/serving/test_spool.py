@@ -12,8 +12,10 @@ import uvloop
 
 from serving import spool as spools
 from serving import wire
+from serving.alias import Alias
 from serving.spool import Spool
 from tests.estate.ear import Ear, until
+from tests.serving.asgi import Upstream
 
 Body = Callable[[Path], Coroutine[Any, Any, None]]
 
@@ -195,12 +197,16 @@ def test_a_stream_out_of_step_is_made_anew(run: Callable[[Body], None]) -> None:
     run(body)
 
 
-@pytest.mark.parametrize("path", ["/nowhere/agent.sock", "/" + "x" * 200])
-def test_a_socket_that_cannot_be_is_patience(path: str) -> None:
-    """A path that leads nowhere, or is too long, never raises into the server."""
+@pytest.mark.parametrize(
+    "path", ["/nowhere/agent.sock", "/" + "x" * 200, "{}", "{}/file", "{}/file/agent.sock", "a\0b", "", "{}/closed/s"]
+)
+def test_a_socket_that_cannot_be_is_patience(path: str, tmp_path: Path) -> None:
+    """A path that leads nowhere, is too long, a folder, a file or forbidden, never raises into the server."""
+    (tmp_path / "file").write_text("no socket")
+    (tmp_path / "closed").mkdir(mode=0)
 
     async def body() -> None:
-        spool = Spool(path, "w", 1000)
+        spool = Spool(path.replace("{}", str(tmp_path)), "w", 1000)
         spool.start()
         spool.start()
         await asyncio.sleep(0.1)
@@ -212,6 +218,72 @@ def test_a_socket_that_cannot_be_is_patience(path: str) -> None:
     for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
         with asyncio.Runner(loop_factory=factory) as loop:
             loop.run(body())
+
+
+HOSTILE = [
+    bytes(range(255, -1, -1)) * 40,
+    wire.frame(wire.ACK, b"[" * 100_000),
+    wire.frame(wire.ACK, b'{"seqs":[[1],{},null,1e999,-1]}'),
+    wire.frame(wire.TABLE, b'{"aliases":{"a":{"v":1' + b"0" * 400 + b"}}}"),
+    wire.frame(wire.EXCHANGE, b"yours"),
+    b"\x7f\xff\xff\xff\x10",
+]
+
+
+@pytest.mark.parametrize("said", HOSTILE)
+def test_an_agent_that_talks_nonsense_harms_nobody(run: Callable[[Body], None], said: bytes) -> None:
+    """Whatever comes, nothing is raised, nothing is taken for an acknowledgement, and the spool comes back."""
+
+    async def body(path: Path) -> None:
+        ear, alias = Ear(path, ack=False), Alias(Upstream())
+        await ear.open()
+        spool = Spool(str(path), "w", 10_000, alias.adopt)
+        spool.start()
+        give(spool)
+        await until(lambda: ear.seqs == [1])
+        ear.say(said)
+        await until(lambda: spool.faults > 0 or said == HOSTILE[4])
+        ear.ack = True
+        give(spool)
+        await until(lambda: 2 in ear.seqs)
+        assert spool.waiting <= 1
+        assert alias.table == {}
+        await spool.stop()
+        await ear.close()
+
+    run(body)
+
+
+def test_an_agent_that_hangs_up_at_once_is_not_called_again_at_once(
+    run: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pauses grow while connections do not last, so that a broken agent costs no CPU."""
+    pauses: list[float] = []
+
+    async def body(path: Path) -> None:
+        slept = asyncio.sleep
+
+        async def sleep(delay_s: float) -> None:
+            pauses.append(delay_s)
+            await slept(0.001)
+
+        async def slam(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+
+        server = await asyncio.start_unix_server(slam, path)
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        spool = Spool(str(path), "w", 1000)
+        spool.start()
+        while len(pauses) < 8:
+            await slept(0.005)
+        monkeypatch.undo()
+        await spool.stop()
+        server.close()
+        await server.wait_closed()
+
+    run(body)
+    assert pauses[:6] == sorted(pauses[:6])
+    assert pauses[-1] == spools.BACKOFF_LAST_S
 
 
 def test_the_counters_are_told_while_idle(run: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -58,6 +59,81 @@ def test_a_full_exchange_is_copied(path: str) -> None:
     assert (capture.path, capture.method, capture.outcome, capture.seq) == (path, "POST", "complete", 1)
     assert capture.headers == {"content-type": "application/json", "x-trimtab-user": "u1"}
     assert (capture.request_cut, capture.response_cut, capture.dropped) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
+def test_an_answered_error_is_complete(status: int) -> None:
+    """A refusal is an answer like any other, kept with its status."""
+    tap, basket = tapped(Upstream([b'{"error":1}'], status=status))
+    assert asyncio.run(ask(tap, CHAT)).status == status
+    assert (only(basket).status, only(basket).outcome, only(basket).response) == (status, "complete", b'{"error":1}')
+
+
+def test_compressed_bytes_stay_compressed() -> None:
+    """The tap reads nothing: gzip passes and is copied as it is, in both directions."""
+    asks, says = gzip.compress(b'{"model":"base"}'), gzip.compress(b'{"ok":1}' * 99)
+    upstream = Upstream([says[:20], says[20:]])
+    tap, basket = tapped(upstream)
+    answer = asyncio.run(ask(tap, CHAT, asks))
+    assert (upstream.bodies, answer.body) == ([asks], says)
+    assert (only(basket).request, only(basket).response) == (asks, says)
+
+
+def test_a_request_without_a_body() -> None:
+    """Nothing asked and nothing answered is an exchange, too."""
+    tap, basket = tapped(Upstream([]))
+    asyncio.run(ask(tap, CHAT, b""))
+    assert (only(basket).request, only(basket).response, only(basket).marks) == (b"", b"", ())
+
+
+def test_headers_are_kept_as_they_came() -> None:
+    """Letters beyond ASCII and values of any length survive; a value that no frame can hold is cut."""
+    long = b"x" * 70_000
+    tap, basket = tapped(Upstream())
+    asyncio.run(ask(tap, CHAT, headers=[(b"user-agent", b"caf\xe9"), (b"traceparent", long), (b"x-request-id", b"")]))
+    kept = only(basket).headers
+    assert (kept["user-agent"], kept["x-request-id"]) == ("caf\xe9", "")
+    assert kept["traceparent"] == "x" * 65_534
+
+
+def test_no_credential_is_anywhere_in_the_frame() -> None:
+    """Whatever header carries a secret, the bytes that leave the process do not hold it."""
+    secrets = (
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "x-api-key",
+        "api-key",
+        "x-trimtab-token",
+        "x-amz-token",
+    )
+    tap, basket = tapped(Upstream())
+    asyncio.run(ask(tap, CHAT, headers=[(name.encode(), b"planted-" + name.encode()) for name in secrets]))
+    (frame,) = basket._unacked.values()
+    assert b"planted" not in frame
+
+
+def test_a_stream_beyond_the_cap_costs_no_more_memory() -> None:
+    """An endless answer keeps streaming to the client; the copy stops growing, marks included."""
+    tap, basket = tapped(Upstream([b"data: x\n\n"] * 3000), cap=100)
+    answer = asyncio.run(ask(tap, CHAT))
+    assert len(answer.body) == 27_000
+    assert (len(only(basket).response), only(basket).response_cut) == (100, 26_900)
+    assert len(only(basket).marks) == 12
+
+
+def test_a_message_that_is_no_asgi_stays_the_apps_affair() -> None:
+    """What the tap cannot read passes on; the fault is counted, and the exchange still ends."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": 7, "more_body": True})
+        await send({"type": "http.response.body", "body": b"end"})
+
+    tap, basket = tapped(app)
+    asyncio.run(ask(tap, CHAT))
+    assert (only(basket).outcome, only(basket).response, basket.faults) == ("complete", b"end", 1)
 
 
 def test_a_stream_keeps_its_marks() -> None:
