@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlmodel import col, select
 
 from agent.app.profiles import profile
-from agent.types import InvalidInput
+from agent.app.watch import Watch
+from agent.settings import Settings
+from agent.store import Store
+from agent.store.tables import ProfileRow, ReadingRow, RolloutRow
+from agent.types import Exchange, InvalidInput, Message, Outcome
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _set(path: Path, verb: str) -> Path:
@@ -50,3 +58,31 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         profile(settings=settings, since="yesterday", out=tmp_path / "x")
     with pytest.raises(InvalidInput, match="cannot be written"):
         profile(file, out=file / "x")
+
+
+def test_the_watch_loop_keeps_slices_and_outlives_a_bad_reference(tmp_path: Path) -> None:
+    """Each template has its profile beside the window's; a damaged reference is said once, and the loop goes on."""
+    (tmp_path / "ref.bin").write_bytes(b"WHY1 damaged")
+    settings = Settings.model_validate(
+        {"home": tmp_path, "drift": {"window_rows": 60}, "profile": {"reference": tmp_path / "ref.bin"}}
+    )
+    store = Store.at(tmp_path)
+    store.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=START))
+    store.add_exchanges(
+        [
+            Exchange(
+                id=str(n), worker="w", seq=n, started_at=START + timedelta(seconds=n), path="/v1/chat/completions",
+                alias="home", version="home-v1", status=200, outcome=Outcome.COMPLETE, answer="light on",
+                messages=(Message(role="user", text=f"lamp {n}"),), template="ask" if n % 3 else "tell",
+            )
+            for n in range(1, 121)
+        ]
+    )  # fmt: skip
+    Watch(settings, store).tick(START)
+    with store.transaction() as session:
+        rows = session.exec(select(ProfileRow).order_by(col(ProfileRow.window_id))).all()
+        measures = {row.measure for row in session.exec(select(ReadingRow)) if row.feature != "detector"}
+    assert [(row.slice, row.rows) for row in rows] == [("all", 60), ("template=ask", 40), ("template=tell", 20)] * 2
+    assert measures == {"ks", "psi", "chi2", "mmd"}
+    assert sum("damaged" in event.text for event in store.events()) == 1
+    store.close()
