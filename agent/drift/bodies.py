@@ -5,7 +5,8 @@ Lives here: `record_from`. Comes in: one parsed line. Goes out: a record, by way
 
 A line is {"prompt", "response"} (or "answer"), or {"request", "response"} with the bodies of OpenAI's chat
 completions, completions or responses, or of Anthropic's messages. "timestamp" (ISO 8601, or unix seconds or
-milliseconds), "user", "conversation" and "id" may stand beside them; other keys are passed over.
+milliseconds), "user", "conversation", "template", "latency_s", "ttft_s" and "id" may stand beside them; other keys are
+passed over.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from agent.types import Exchange, InvalidInput, Message, Outcome
 FORMS = '{"prompt", "response"} or OpenAI or Anthropic bodies {"request", "response"}'
 _MILLISECONDS_FROM = 1e11
 """Unix seconds reach this number in the year 5138."""
+_MOST_S = 1e6
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -49,6 +51,9 @@ def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> 
             answer=answer,
             user=_name(document.get("user") or request.get("user") or _object(request.get("metadata")).get("user_id")),
             conversation=_name(document.get("conversation")),
+            template=_name(document.get("template") or _object(request.get("metadata")).get("template")),
+            total_s=_seconds(document.get("latency_s")) or 0.0,
+            ttft_s=_seconds(document.get("ttft_s")),
         )
     )
 
@@ -144,6 +149,11 @@ def _object(value: Any) -> dict[str, Any]:
 def _whole(text: str) -> str:
     """Half of a surrogate pair, which JSON can hold and UTF-8 cannot, becomes a question mark."""
     return text if text.isascii() else _SURROGATES.sub("?", text)
+
+
+def _seconds(value: Any) -> float | None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST_S
+    return float(value) if good else None
 
 
 def _name(value: Any) -> str | None:

@@ -203,6 +203,24 @@ def test_bodies_say_what_intake_reads() -> None:
         assert _said({"request": json.dumps(request), "response": json.dumps(response)})[1] == exchange.answer
 
 
+def test_what_stands_beside_the_texts_is_taken() -> None:
+    """User, conversation, template and times reach the record; what is no number of seconds is none."""
+    line = {
+        "prompt": "a",
+        "response": "b",
+        "user": "u",
+        "conversation": 7,
+        "template": "t",
+        "latency_s": 2,
+        "ttft_s": 0.5,
+    }
+    record = record_from(line, fallback_id="x")
+    assert (record.id, record.user, record.conversation, record.template) == ("x", "u", "7", "t")
+    assert (record.latency_s, record.ttft_s) == (2.0, 0.5)
+    for odd in ("soon", -1, True, float("inf"), None):
+        assert record_from({**line, "latency_s": odd, "ttft_s": odd}, fallback_id="x").latency_s is None
+
+
 def _capture(path: str, request: dict[str, Any], response: dict[str, Any]) -> Capture:
     return Capture(
         worker="w", seq=1, started_at=1.0, method="POST", path=path, alias="home", version="home-v1", status=200,
