@@ -24,7 +24,7 @@ def unpacked(raw: bytes, marks: Marks = (), *, encoding: str = "", strict: bool 
     """The plain bytes, and for each mark (offset_us, nbytes) how many of them it brought.
 
     Raises ValueError for an encoding that is not gzip or deflate, for a body that unpacks to more than `MAX_BYTES`,
-    and, if strict, for a damaged or short one; else as much as can be unpacked is given.
+    and, if strict, for a damaged or short one; else a short one gives what there is, a damaged one nothing.
     """
     named = encoding.strip().lower()
     window = _AS_GZIP if raw.startswith(_GZIP) else _WINDOWS.get(named)
@@ -58,6 +58,7 @@ def _unpack(raw: bytes, marks: Marks, window: int, *, strict: bool) -> tuple[byt
     except zlib.error as why:
         if strict:
             raise ValueError(f"it is damaged: {why}") from why
+        return b"", ()
     if strict and not machine.eof:
         raise ValueError("it ends before its compressed data do")
     return b"".join(plain), told[: len(marks)]

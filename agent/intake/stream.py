@@ -141,7 +141,7 @@ def _follow(stream: bytes, at: int, prefix: bytes, suffix: bytes, pieces: list[s
         taken, texts = _texts(parts)
         pieces += texts
         at += sum(map(len, parts[:taken])) + taken * len(between)
-        if taken < len(parts):
+        if not taken or taken < len(parts):
             break
         window *= 2
     return at
