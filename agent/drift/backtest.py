@@ -180,7 +180,7 @@ def document_of(alarm: Alarm, texts: OrderedDict[str, tuple[str, str]]) -> dict[
         "onset_at": when(alarm.onset_at),
         "reason": alarm.reason,
         "features": [
-            {"feature": name, "log10_evidence": round(evidence, 3), "shift_sd": round(shift, 3)}
+            {"feature": name, "evidence": round(evidence, 3), "shift_sd": round(shift, 3)}
             for name, evidence, shift in alarm.features
         ],
         "examples": [
