@@ -19,7 +19,7 @@ from agent.quality.room import STATE_KEY as JUDGE
 from agent.settings import Settings
 from agent.store import Store, retention, tally
 from agent.store.gate import TextGate
-from agent.store.pages import give_back
+from agent.store.pages import cut_log, give_back
 from agent.store.thinning import thin
 
 EVERY_S = 60.0
@@ -53,6 +53,8 @@ class Janitor:
 
     def tick(self, now: datetime) -> str:
         """One round; says what it did."""
+        if self._gate.paused:
+            cut_log(self._store.engine)
         self._gate.look()
         deadline = time.monotonic() + ROUND_MOST_S
         engine, capture = self._store.engine, self._settings.capture

@@ -49,6 +49,12 @@ def give_back(engine: Engine, *, slack_bytes: int, at_most_bytes: int) -> int:
     return max(0, given) * size
 
 
+def cut_log(engine: Engine) -> None:
+    """Move the write-ahead log into the database and give its room back; waits for those who read or write."""
+    if engine.dialect.name == "sqlite":
+        _run(engine, "PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def _pragma(engine: Engine, name: str) -> int:
     if engine.dialect.name != "sqlite":
         return 0
