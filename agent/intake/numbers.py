@@ -12,6 +12,7 @@ import re
 from functools import cache
 
 _CARD_DIGITS = range(13, 20)
+_CARD_GROUP = 3
 _PHONE_DIGITS = range(8, 16)
 _NAMED_PHONE_DIGITS = range(7, 16)
 _IBANS = """
@@ -33,7 +34,7 @@ _PHONES = (
     r"(?<![0-9] )0[1-9][0-9]{0,4}[ /\-][0-9]{3,4}[ \-]?[0-9]{3,5}",
     r"(?<![0-9] )0[1-9][0-9]{0,3}([ .\-/])[0-9]{2,4}(?:\2[0-9]{2,4}){2,4}",
     r"(?<![0-9] )00?[1-9][0-9]{8,11}",
-    r"(?<![0-9] )00[1-9][0-9]{0,2}(?:[ \-][0-9]{2,5}){2,5}",
+    r"(?<![0-9] )00[1-9][0-9]{0,2}(?:[ \-][0-9]{2,7}){2,5}",
 )
 _PHONE = re.compile(rf"(?<![\w.,+\-/:])(?:{'|'.join(_PHONES)})(?![\w]|[.,:\-/][0-9])")
 _CHUNK = re.compile(r"[+(0-9][0-9 ().+\-/]{5,}+")
@@ -114,7 +115,7 @@ def _card(match: re.Match[str]) -> str:
     kept: list[str] = []
     start = 0
     while start < len(groups):
-        end = _card_end(groups, start, usable)
+        end = _card_end(groups, gaps, start, usable)
         kept.append(groups[start] if end == start else "[CARD]")
         start = max(end, start + 1)
         if start <= len(gaps):
@@ -122,16 +123,23 @@ def _card(match: re.Match[str]) -> str:
     return "".join(kept)
 
 
-def _card_end(groups: list[str], start: int, usable: int) -> int:
+def _card_end(groups: list[str], gaps: list[str], start: int, usable: int) -> int:
     """Behind the last group of the card that begins with this one; `start` when none does."""
     digits = ""
     for end in range(start, usable):
         digits += groups[end]
         if len(digits) >= _CARD_DIGITS.stop:
             return start
-        if len(digits) >= _CARD_DIGITS.start and _is_card(digits):
+        if end > start + 1 and gaps[end - 1] != gaps[start]:
+            return start
+        if len(digits) >= _CARD_DIGITS.start and _evenly([*map(len, groups[start : end + 1])]) and _is_card(digits):
             return end + 1
     return start
+
+
+def _evenly(widths: list[int]) -> bool:
+    """True for how people group a card: not a series of numbers that grow from one digit to two."""
+    return len(widths) == 1 or min(widths[:-1]) >= _CARD_GROUP or len(set(widths)) == 1
 
 
 @cache
