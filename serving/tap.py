@@ -23,6 +23,9 @@ KEPT_HEADERS = {
         "traceparent",
         "x-trimtab-user",
         "x-trimtab-conversation",
+        "content-encoding",
+        "x-trimtab-template",
+        "x-trimtab-template-version",
     )
 }
 INTERNAL_HEADER = b"x-trimtab-internal"
