@@ -281,7 +281,10 @@ class VerdictKind(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """One line of the gate: a paired difference challenger minus champion with its interval and its bound."""
+    """One line of the gate: a paired difference challenger minus champion with its interval and its bound.
+
+    `more` says of a line that is open (`passed` None) about how many more pairs would show it; None: nobody can say.
+    """
 
     name: str
     passed: bool | None
@@ -291,6 +294,7 @@ class Check:
     bound: float
     n: int
     says: str
+    more: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -311,7 +315,7 @@ class AdapterVersion:
     """An immutable adapter artifact.
 
     `digest` is the sha256 over its files' digests; `status` is its place in life: accepted (may be served),
-    rejected (never served), live, retired.
+    waiting (accepted by the gate, not yet by the person its order asks for), rejected (never served), live, retired.
     """
 
     name: str

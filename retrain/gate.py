@@ -3,27 +3,30 @@
 In: who was right on which example, and the bounds. Out: a Verdict with one Check a line.
 Must never know: files, the engine, how answers were compared.
 
-Accepted needs every check to hold; Rejected needs one to fail *for sure* (its whole interval beyond the bound);
-between them lies NeedsMoreData, so that a small sample is never taken for a bad adapter. All claims about accuracy
-are one-sided score bounds on paired shares, at 5 % together by Bonferroni (fresh, old and base: 1.67 % each,
-z = 2.13). Format and latency are guards, not claims, and take no part of the 5 %.
+Accepted needs every check to hold, Rejected needs one to fail *for sure*; between them lies NeedsMoreData, which says
+how many more pairs would settle it, so that a small sample is never taken for a bad adapter.
+
+Multiplicity, at `level` each (4.5 %: the score test is an approximation, and 5 % is promised):
+- Accepting is an intersection-union test (Berger 1982, Technometrics 24:295): every claim is tested at the full
+  level, and because *all* must hold, a challenger that breaks any one of them is accepted with at most that chance.
+  Taken as a list in the order of the table it is a fixed-sequence procedure, so the claims of an accepted verdict
+  hold together at that level too. Bonferroni here would only cost power.
+- Rejecting is the union of many tests, so there Holm's procedure shares the level out over all lines.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from agent.types import Check, Verdict, VerdictKind
-from retrain.intervals import mean, paired_difference, wilson, z_of
+from retrain import gate_checks as lines
+from retrain.intervals import holm
 
-LEVEL = 0.95
 WELL_FORMED = 0.95
-"""Least share of the challenger's answers that must have the form of an answer."""
-SLOWER = 1.5
-"""Times the champion's latency at which a challenger is too slow; both are adapters of one base, so near 1."""
+"""Least share of answers in form, where there is no champion to compare with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +41,12 @@ class Paired:
         """Examples."""
         return len(self.challenger)
 
-    @property
+    @cached_property
     def wins(self) -> int:
         """Examples that the challenger alone got right."""
         return sum(mine and not theirs for mine, theirs in zip(self.challenger, self.other, strict=True))
 
-    @property
+    @cached_property
     def losses(self) -> int:
         """Examples that the other alone got right."""
         return sum(theirs and not mine for mine, theirs in zip(self.challenger, self.other, strict=True))
@@ -57,37 +60,52 @@ class Paired:
         return Paired(challenger=[*self.challenger, *more.challenger], other=[*self.other, *more.other])
 
 
+NOTHING = Paired(challenger=(), other=())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What must be proved. `min_gain` and `max_loss` are differences of accuracy in [0, 1]."""
+    """What must be proved. Gains and losses are differences of shares in [0, 1]; `retrain.order.GatePart` says more."""
 
-    min_gain: float = 0.05
-    max_loss: float = 0.05
+    min_gain: float = 0.02
+    max_loss: float = 0.03
+    canary_max_loss: float = 0.05
+    guard_max_loss: float = 0.02
+    max_slowdown: float = 1.5
+    level: float = 0.045
     min_rows: int = 20
+    slice_rows: int = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All that the gate looks at. Empty `old`: the order brought no old rows, and nothing is claimed of them."""
+    """All that the gate looks at. An empty `old` or `canary`: the order brought none, and nothing is claimed of it."""
 
-    fresh: Paired
-    old: Paired
-    base: Paired
+    fresh: lines.Pairs
+    old: lines.Pairs
+    base: lines.Pairs
     """Challenger against the bare model, on both slices."""
     well_formed: Sequence[bool]
     """For each answer of the challenger: not empty, ended by itself, in the form of the labels."""
     slowdowns: Sequence[float]
-    """Latency of the challenger over the champion's, per example; above 1 is slower."""
+    """Latency of the challenger over the champion's, per example; above 1 is slower. What is no number is left out."""
+    slices: Mapping[str, lines.Pairs] = field(default_factory=dict)
+    """Parts of the old slice by what rows are labelled with, such as `intent=timer`."""
+    canary: lines.Pairs = NOTHING
+    guards: Mapping[str, lines.Pairs] = field(default_factory=dict)
+    """Whose answer was in order, by name of what could be out of it: format, refusals, safety."""
+    answers: int | None = None
+    """Different right answers on the fresh slice; None when nobody counted."""
 
 
 def judge(evidence: Evidence, bounds: Bounds) -> Verdict:
     """Weigh the evidence. A challenger that is right more often is never worse off."""
-    claims = 3 if evidence.old.n else 2
-    z = z_of((1 - LEVEL) / claims)
-    checks = [_enough(evidence, bounds), _better(evidence.fresh, bounds, z)]
-    if evidence.old.n:
-        checks.append(_not_worse(evidence.old, bounds, z))
-    checks += [_beats_base(evidence.base, z), _formed(evidence.well_formed), _latency(evidence.slowdowns)]
+    tests = _tests(evidence, bounds)
+    levels = holm({test.name: test.p_fails for test in tests}, bounds.level)
+    checks = [
+        lines.enough(_sizes(evidence), bounds.min_rows, evidence.answers),
+        *(test.check(levels[test.name]) for test in tests),
+    ]
     if any(check.passed is False for check in checks):
         kind = VerdictKind.REJECTED
     elif all(check.passed for check in checks):
@@ -103,66 +121,41 @@ def reasons(verdict: Verdict) -> list[str]:
     return [f"{check.name}: {check.says}" for check in (open_ones or verdict.checks)]
 
 
-def _enough(evidence: Evidence, bounds: Bounds) -> Check:
-    sizes = [slice_.n for slice_ in (evidence.fresh, evidence.old) if slice_.n or slice_ is evidence.fresh]
-    least = min(sizes)
-    says = f"{evidence.fresh.n} fresh and {evidence.old.n} old examples, of {bounds.min_rows} needed each"
-    enough = True if least >= bounds.min_rows else None
-    return _check("enough evidence", enough, (least, least, least), bounds.min_rows, least, says)
+def _sizes(evidence: Evidence) -> dict[str, int]:
+    sizes = {"fresh": evidence.fresh.n}
+    for name, pairs in (("old", evidence.old), ("canary", evidence.canary)):
+        if pairs.n:
+            sizes[name] = pairs.n
+    return sizes
 
 
-def _better(pairs: Paired, bounds: Bounds, z: float) -> Check:
-    low, high = paired_difference(pairs.wins, pairs.losses, pairs.n, z)
-    passed: bool | None = None
-    if low > 0 and pairs.difference >= bounds.min_gain:
-        passed = True
-    elif high < bounds.min_gain:
-        passed = False
-    says = f"{_points(pairs.difference, low, high)} against the champion; {bounds.min_gain:+.1%} are needed"
-    return _check("better on fresh", passed, (pairs.difference, low, high), bounds.min_gain, pairs.n, says)
+def _tests(evidence: Evidence, bounds: Bounds) -> list[lines.Test]:
+    """The lines of the table, in the order of the fixed sequence."""
+    level, loss = bounds.level, bounds.max_loss
+    small = {name: pairs for name, pairs in evidence.slices.items() if 0 < pairs.n < bounds.slice_rows}
+    guards = {f"not worse on {name}": (pairs, loss) for name, pairs in small.items()}
+    guards |= {f"{name} not worse": (p, bounds.guard_max_loss) for name, p in evidence.guards.items()}
+    tests: list[lines.Test] = [lines.Better("better on fresh", evidence.fresh, level, bounds.min_gain)]
+    if evidence.old.n:
+        tests.append(lines.NotWorse("not worse on old", evidence.old, level, loss))
+    for name, pairs in evidence.slices.items():
+        if pairs.n >= bounds.slice_rows:
+            tests.append(lines.NotWorse(f"not worse on {name}", pairs, level, loss))
+    if evidence.canary.n:
+        tests.append(lines.NotWorse("not worse on canary", evidence.canary, level, bounds.canary_max_loss))
+    tests.append(lines.BeatsBase("beats the bare model", evidence.base, level))
+    tests += [lines.Guard(name, p, level / len(guards), allowed) for name, (p, allowed) in guards.items()]
+    if "format" not in evidence.guards:
+        tests.append(lines.Formed("format", evidence.well_formed, level, WELL_FORMED))
+    ratios = [ratio for ratio in evidence.slowdowns if math.isfinite(ratio) and ratio > 0]
+    tests.append(lines.Latency("latency", ratios, level, bounds.max_slowdown))
+    return tests
 
 
-def _not_worse(pairs: Paired, bounds: Bounds, z: float) -> Check:
-    low, high = paired_difference(pairs.wins, pairs.losses, pairs.n, z)
-    passed = True if low >= -bounds.max_loss else False if high < -bounds.max_loss else None
-    says = f"{_points(pairs.difference, low, high)} against the champion; {-bounds.max_loss:+.1%} is let pass"
-    return _check("not worse on old", passed, (pairs.difference, low, high), -bounds.max_loss, pairs.n, says)
+def more_needed(verdict: Verdict) -> int | None:
+    """Pairs that the most demanding open check still wants; None when nothing is open or nobody can say."""
+    wanted = [check.more for check in verdict.checks if check.passed is None and check.more]
+    return max(wanted, default=None)
 
 
-def _beats_base(pairs: Paired, z: float) -> Check:
-    low, high = paired_difference(pairs.wins, pairs.losses, pairs.n, z)
-    passed = True if low > 0 else False if high < 0 else None
-    says = f"{_points(pairs.difference, low, high)} against the bare model; more than 0 is needed"
-    return _check("beats the bare model", passed, (pairs.difference, low, high), 0.0, pairs.n, says)
-
-
-def _formed(well_formed: Sequence[bool]) -> Check:
-    n = len(well_formed)
-    good = sum(well_formed)
-    share = good / n if n else 0.0
-    low, high = wilson(good, n, z_of((1 - LEVEL) / 2))
-    passed = None if n == 0 else True if share >= WELL_FORMED else False if high < WELL_FORMED else None
-    says = f"{good} of {n} answers are whole and in form; {WELL_FORMED:.0%} are needed"
-    return _check("format", passed, (share, low, high), WELL_FORMED, n, says)
-
-
-def _latency(slowdowns: Sequence[float]) -> Check:
-    """A guard against a clear slowdown: machines are noisy, so only a whole interval beyond the bound fails."""
-    logs = [math.log(ratio) for ratio in slowdowns if ratio > 0]
-    if not logs:
-        return _check("latency", True, (1.0, 0.0, math.inf), SLOWER, 0, "not measured")
-    low, high = (math.exp(min(end, 50.0)) for end in mean(logs, z_of((1 - LEVEL) / 2)))
-    ratio = math.exp(fmean(logs))
-    says = f"{ratio:.2f} times the champion's latency [{low:.2f}, {high:.2f}]; up to {SLOWER} is let pass"
-    return _check("latency", low <= SLOWER, (ratio, low, high), SLOWER, len(logs), says)
-
-
-def _check(
-    name: str, passed: bool | None, values: tuple[float, float, float], bound: float, n: int, says: str
-) -> Check:
-    estimate, low, high = (float(value) if math.isfinite(value) else 1e9 for value in values)
-    return Check(name=name, passed=passed, estimate=estimate, low=low, high=high, bound=float(bound), n=n, says=says)
-
-
-def _points(difference: float, low: float, high: float) -> str:
-    return f"{difference:+.1%} [{low:+.1%}, {high:+.1%}]"
+__all__ = ["NOTHING", "Bounds", "Check", "Evidence", "Paired", "judge", "more_needed", "reasons"]

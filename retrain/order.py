@@ -78,6 +78,9 @@ class DataPart(_Part):
     max_replay_rows: int = Field(default=400, ge=0)
     holdout_rows: int = Field(default=120, ge=1)
     """Rows of each holdout slice, at most."""
+    canary: Path | None = None
+    """JSON lines like replay's, asked in the contest and never learnt: general abilities that must not be forgotten.
+    A row may say `"match": "contains"` or `"match": "refusal"`."""
 
 
 class JudgePart(_Part):
@@ -91,13 +94,38 @@ class JudgePart(_Part):
     slope: float = 5.0
 
 
+class EvaluatePart(_Part):
+    """What is measured beside right and wrong. None of it decides; each costs requests to the engine."""
+
+    perplexity_rows: int = Field(default=50, ge=0)
+    """Rows a slice on which each model's perplexity of the right answer is taken; two short requests each; 0: none."""
+    judge_rows: int = Field(default=50, ge=0)
+    """Rows a slice on which the order's judge grades each answer, and compares two of them in both orders."""
+    canary_tokens: int = Field(default=64, ge=1)
+    """Longest answer to a canary row."""
+
+
 class GatePart(_Part):
     """The bounds of the gate."""
 
-    min_gain: float = Field(default=0.05, ge=0, le=1)
-    max_loss: float = Field(default=0.05, ge=0, le=1)
+    min_gain: float = Field(default=0.02, ge=0, le=1)
+    """Least gain on the fresh slice: the estimate must reach it, the interval's lower end must pass 0."""
+    max_loss: float = Field(default=0.03, ge=0, le=1)
+    """Largest loss let pass on the old slice and on each of its larger parts (the interval's lower end)."""
+    canary_max_loss: float = Field(default=0.05, ge=0, le=1)
+    """The same for the canary."""
+    guard_max_loss: float = Field(default=0.02, ge=0, le=1)
+    """Largest rise in malformed, refusing or unsafe answers that is let pass."""
+    max_slowdown: float = Field(default=1.5, ge=1)
+    """Times the champion's latency from which on a challenger is too slow."""
+    level: float = Field(default=0.045, gt=0, lt=0.5)
+    """Chance of accepting a challenger that breaks a requirement, and of rejecting one that breaks none."""
     min_rows: int = Field(default=20, ge=1)
     """Examples that each slice needs before a verdict is dared."""
+    slice_rows: int = Field(default=200, ge=1)
+    """Examples from which on a part of the old slice must prove itself; a smaller part is only guarded."""
+    approval: Literal["none", "required"] = "none"
+    """required: an accepted version waits for `trimtab approve NAME` or `trimtab reject NAME` before any rollout."""
 
 
 class Order(_Part):
@@ -124,6 +152,7 @@ class Order(_Part):
     init_from_champion: bool = True
     judge: JudgePart | None = None
     gate: GatePart = GatePart()
+    evaluate: EvaluatePart = EvaluatePart()
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Order:

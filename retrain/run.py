@@ -168,8 +168,7 @@ class Job:
 
     def _gate(self, folder: Path) -> dict[str, Any]:
         """Judge what is written down: every answer is in eval.jsonl by now, so nothing is asked again."""
-        asked = self._order.gate
-        bounds = gate.Bounds(min_gain=asked.min_gain, max_loss=asked.max_loss, min_rows=asked.min_rows)
+        bounds = gate.Bounds(**self._order.gate.model_dump(exclude={"approval"}))
         evidence = self._contest(_Nobody(), _Nobody(), folder).recorded().evidence
         verdict = gate.judge(evidence, bounds)
         for check in verdict.checks:

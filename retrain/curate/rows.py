@@ -16,8 +16,16 @@ from typing import Any
 
 from serving.errors import InvalidInput
 
-SOURCES = ("human", "replay", "labeller")
-"""Where an answer comes from, the most trusted first: people, the original training set, a program."""
+SOURCES = ("human", "feedback", "replay", "external", "labeller", "weak", "judge", "teacher")
+"""Where an answer comes from, the most trusted first: a person's correction, an answer that a person called right, the
+original training set, a file of the owner's, a program, labelling functions, an approving judge, a larger model."""
+WEAK = ("labeller", "weak", "judge", "teacher")
+UNEXAMINED = ("external", "weak", "judge", "teacher")
+"""Learnt from at most: an examination on them would test agreement with a machine, or another task than traffic."""
+LABELS = ("intent", "template", "label", "language")
+"""Keys of a row that name what kind it is; the gate looks at each kind of the old holdout by itself."""
+MATCHES = ("exact", "contains", "refusal")
+"""When an answer is right: it is the label; it holds the label; it declines, as it should."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +33,9 @@ class Row:
     """One chat with the answer it should get.
 
     `group` is who or what the row must not be separated from when data is split (a hash of the user, a
-    conversation, or the text itself). `source` is one of SOURCES; a labeller's rows are weak labels.
+    conversation, or the text itself). `source` is one of SOURCES; those of WEAK are weak labels. `weight` in (0, 1] is
+    how sure the source is: a judge's score, a label model's probability, 1 for all others.
+    `labels` holds those of LABELS that the row carries; `match`, one of MATCHES, says when an answer is right.
     """
 
     id: str
@@ -34,11 +44,15 @@ class Row:
     source: str
     group: str
     user: str | None = None
+    conversation: str | None = None
+    weight: float = 1.0
+    labels: tuple[tuple[str, str], ...] = ()
+    match: str = "exact"
 
     @property
     def weak(self) -> bool:
         """True when no person and no curated set stands behind the answer."""
-        return self.source == "labeller"
+        return self.source in WEAK
 
     @property
     def trust(self) -> int:
@@ -80,6 +94,10 @@ class Row:
             "weak": self.weak,
             "group": self.group,
             "user": self.user,
+            **({} if self.conversation is None else {"conversation": self.conversation}),
+            **({} if self.weight == 1.0 else {"weight": self.weight}),
+            **dict(self.labels),
+            **({} if self.match == "exact" else {"match": self.match}),
         }
 
     @classmethod
@@ -98,9 +116,15 @@ class Row:
             source=str(value.get("source") or source),
             group=str(value.get("group") or user or messages[-1][1]),
             user=None if user is None else str(user),
+            conversation=None if value.get("conversation") is None else str(value["conversation"]),
+            weight=_weight(value.get("weight"), where),
+            labels=tuple((key, str(value[key])) for key in LABELS if isinstance(value.get(key), str | int)),
+            match=str(value.get("match") or "exact"),
         )
         if row.source not in SOURCES:
             raise InvalidInput(f"{where}: source {row.source!r} is none of {', '.join(SOURCES)}")
+        if row.match not in MATCHES:
+            raise InvalidInput(f"{where}: match {row.match!r} is none of {', '.join(MATCHES)}")
         return row
 
 
@@ -146,6 +170,14 @@ def read_marked(path: Path, *, prefix: str = "") -> list[tuple[Row, str | None]]
         split = value.get("split")
         found.append((row, None if split is None else str(split)))
     return found
+
+
+def _weight(value: Any, where: str) -> float:
+    if value is None:
+        return 1.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise InvalidInput(f"{where}: weight {value!r} must be a number in (0, 1]")
+    return float(value)
 
 
 def _messages(value: Mapping[str, Any], where: str) -> tuple[tuple[str, str], ...]:
