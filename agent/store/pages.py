@@ -8,6 +8,7 @@ Must never know: what is in the pages.
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import Engine
@@ -36,17 +37,14 @@ def give_back(engine: Engine, *, slack_bytes: int, at_most_bytes: int) -> int:
     """
     if _pragma(engine, "auto_vacuum") != _INCREMENTAL:
         return 0
-    size = _pragma(engine, "page_size")
+    size, before = _pragma(engine, "page_size"), _pragma(engine, "page_count")
     spare = min(_pragma(engine, "freelist_count") * size - slack_bytes, at_most_bytes) // size
-    given = 0
-    while given < spare:
-        step = min(STEP_PAGES, spare - given)
-        _run(engine, f"PRAGMA incremental_vacuum({step})")
-        given += step
+    for _ in range(0, spare, STEP_PAGES):
+        _script(engine, f"PRAGMA incremental_vacuum({STEP_PAGES})")
         time.sleep(REST_S)
-    if given:
+    if spare > 0:
         _run(engine, "PRAGMA wal_checkpoint(PASSIVE)")
-    return max(0, given) * size
+    return max(0, before - _pragma(engine, "page_count")) * size
 
 
 def cut_log(engine: Engine) -> None:
@@ -62,11 +60,13 @@ def _pragma(engine: Engine, name: str) -> int:
 
 
 def _run(engine: Engine, statement: str) -> list[Any]:
-    """One statement outside any transaction, read to its end: SQLite frees one page for each row that is read."""
-    with engine.connect() as connection:
-        cursor = connection.connection.cursor()
-        try:
-            cursor.execute(statement)
-            return list(cursor.fetchall())
-        finally:
-            cursor.close()
+    """One statement outside any transaction, and what it says."""
+    with engine.connect() as connection, closing(connection.connection.cursor()) as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def _script(engine: Engine, statement: str) -> None:
+    """One statement run to its end: `execute` would free a single page, and leave the statement waiting."""
+    with engine.connect() as connection, closing(connection.connection.cursor()) as cursor:
+        cursor.executescript(statement)

@@ -208,7 +208,11 @@ def test_only_an_exports_own_hashes_are_believed(other: Store, tmp_path: Path) -
     assert plain.user == REDACTOR.hash(name)
     assert marked.user == name
     assert forged.user == REDACTOR.hash("ada")
-    told = {"prompt": "p", "response": "r", "trimtab": {"redacted": True, "answer": "mail bob@example.com"}}
+    told: dict[str, Any] = {
+        "prompt": "p",
+        "response": "r",
+        "trimtab": {"redacted": True, "answer": "mail bob@example.com"},
+    }
     told["grades"] = [
         {"source": "ada", "score": 1, "truth": True, "at": "2026-01-31T12:00:00Z", "correction": "b@x.org"}
     ]
