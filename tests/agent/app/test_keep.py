@@ -46,13 +46,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
     made.close()
 
 
-def settings(store_home: Path, **capture: Any) -> Settings:
+def settings(store_home: Path, *, reference_rows: int = 1000, **capture: Any) -> Settings:
     """Small windows, and no more than the newest twenty rows held for an order."""
     return Settings.model_validate(
         {
             "home": store_home,
             "capture": {"min_free_mb": 0, **capture},
-            "drift": {"window_rows": 20, "reference_rows": 50},
+            "drift": {"window_rows": 20, "reference_rows": reference_rows},
             "retrain": {"max_fresh_rows": 10, "holdout_rows": 10},
         }
     )
@@ -275,7 +275,7 @@ def test_a_full_disk_loses_nothing_but_texts(small_disk: Path) -> None:
     When there is room again everything lands, and texts are stored again, without anybody's help.
     """
     home = small_disk / "h"
-    chosen = settings(home, min_free_mb=12)
+    chosen = settings(home, min_free_mb=12, reference_rows=50)
     store = Store.at(home)
     store.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=START))
     ahead = [timedelta(0)]
