@@ -70,7 +70,8 @@ def test_every_plain_detector_says_what_it_costs() -> None:
     """The warning holds the measured rate of false alarms, and the detector to compare with."""
     assert COST.keys() == FALSE_ALARMS_PER_WINDOW.keys()
     for name in COST:
-        assert f"{FALSE_ALARMS_PER_WINDOW[name]:.3g} a window" in warning_of(name)
+        alone, in_bursts = FALSE_ALARMS_PER_WINDOW[name]
+        assert f"raised {alone:.3g} a window of 100, and {in_bursts:.3g} where users come in bursts" in warning_of(name)
         assert "--detector sequential" in warning_of(name)
 
 
