@@ -48,7 +48,20 @@ _PAYS = _table()
 _LOG_PAYS = np.log(_PAYS)
 UP = np.array([*(SHIFTS < 0), *(True, False) * len(TAILS)])
 """Which bets win when p is small: when the score is high. (b,)"""
-_LOG_SIDES = np.log(np.stack([_PAYS[:, UP].mean(axis=1), _PAYS[:, ~UP].mean(axis=1)], axis=1))
+GROUPS = 4
+"""Shifts upwards, shifts downwards, tails upwards, tails downwards."""
+GROUP = (~UP).astype(np.intp) + 2 * (np.arange(BETS) >= SHIFTS.size)
+"""Which group a bet belongs to. (b,)"""
+
+
+def _log_typical() -> NDArray[np.float64]:
+    """Log pay of each group, (cells, 4): of its widest shift, which wins most; of its tails on average."""
+    shifts = [_PAYS[:, np.argmin(SHIFTS)], _PAYS[:, np.argmax(SHIFTS)]]
+    tails = [_PAYS[:, group == GROUP].mean(axis=1) for group in (2, 3)]
+    return np.asarray(np.log(np.stack([*shifts, *tails], axis=1)))
+
+
+_LOG_TYPICAL = _log_typical()
 
 
 class Evidence:
@@ -75,17 +88,17 @@ class Evidence:
         stakes: NDArray[np.float64] | None = None,
         open_: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float64]:
-        """Settle all bets on one record's p-values (s,), nan where it has none; returns gains (s, 2), up and down.
+        """Settle all bets on one record's p-values (s,), nan where it has none; returns gains (s, 4) by `GROUP`.
 
         `at_s` is unix seconds, nan where unknown. A bet staked w in [0, 1] pays pay**w, and begins w new sums: what is
-        not staked does not count as a record seen. `open_` (s, 2) says in which directions a score may bet.
+        not staked does not count as a record seen. `open_` (s, 4) says in which groups a score may bet.
         """
         absent = np.isnan(p)
         cell = np.minimum((np.where(absent, 0.5, p) * _CELLS).astype(np.intp), _CELLS - 1)
         stake = np.where(absent, 0.0, 1.0 if stakes is None else stakes)
         staked = stake[:, None] * self._playing
         if open_ is not None:
-            staked = staked * np.where(UP, open_[:, :1], open_[:, 1:])
+            staked = staked * open_[:, GROUP]
         logs = staked * _LOG_PAYS[cell]
         self.m += staked
         self.m *= np.exp(logs)
@@ -94,8 +107,8 @@ class Evidence:
         self.since_s[fresh] = at_s
         self.c[fresh] = 0
         self.c += logs
-        gains: NDArray[np.float64] = stake[:, None] * _LOG_SIDES[cell]
-        return gains if open_ is None else np.where(open_, gains, np.minimum(gains, 0.0))
+        gains: NDArray[np.float64] = stake[:, None] * _LOG_TYPICAL[cell]
+        return gains if open_ is None else np.where(open_, gains, 0.0)
 
     @property
     def total(self) -> float:

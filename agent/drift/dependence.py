@@ -5,13 +5,14 @@ kinship and about slow change) and `Kin` (what each user or conversation has sta
 Comes in: normal scores of the reference in its own order; afterwards, p-values. Goes out: stakes in [0, 1].
 Must never know: what the scores mean, or which records are live.
 
-A bet raised to the power w <= 1 is still fair. Let records of one user correlate by r. Bets exp(w (l z - l^2/2)) then
-multiply to something fair as long as each stake is at most 1 - 2 r S, where S is what that user has staked already: the
-variance of the staked sum never outgrows the sum of stakes. With r = 0 all stakes are 1; with r >= 1/2 only a user's
-first record counts. What remains between users, or between records where nobody knows the users, is the design effect
-D: the variance of sums over blocks of neighbours, divided by what independence would give; stakes are divided by it. D
-and r are taken from the reference and only where shuffling it does not give as much: independent traffic keeps its
-power. Whoever is new may be as strange as never before, so what one user wins is bounded besides, whatever r says.
+A bet raised to the power w <= 1 is still fair. Let records of one user correlate by r. Bets exp(w (l z - l^2/2)) on k
+of them multiply to something fair if w <= 1 / (1 + (k - 1) r): the variance of the staked sum then does not outgrow the
+stakes. So each record of a user stakes that much, k being how many usually come together; beyond k, at most 1 - 2 r S,
+where S is what the user has staked already. With r = 0 all stakes are 1. What remains between users, or between records
+where nobody knows the users, is the design effect D: the variance of sums over blocks of neighbours, divided by what
+independence would give; stakes are divided by it. D and r are taken from the reference, and D only where shuffling it
+does not give as much: independent traffic keeps its power. Whoever is new may be as strange as never before, so what
+one user wins is bounded besides, whatever r says: one alone raises no alarm, a few who come with the same thing do.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+
+from agent.drift.bets import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,13 +40,15 @@ _BLOCKS_AT_LEAST = 8
 _SHUFFLES = 40
 _CAUTION = 1.25
 """Sums of real scores have longer tails than normal ones: a design effect that is there is taken this much larger."""
+_CLEAR = 3.0
 _NEAR = 50
 """Kin further apart than this many of their own records are not compared."""
 
 FORGET_ROWS = 500.0
 """Rows after which what a user staked or won counts 1/e: a user who stays for thousands of rows is traffic."""
-WON_AT_MOST = math.log(12.0)
-KEPT = 400
+_WON_SHARE, _WON_LEAST = 0.35, math.log(6.0)
+"""One user may win this power of the budget in a bet, and at least sixfold: one alone stays short of an alarm."""
+KEPT = 256
 """Users remembered, the latest ones; who was last seen longer ago starts anew."""
 _KINDS_AT_LEAST, _LARGEST_SHARE = 8, 0.25
 
@@ -61,10 +66,20 @@ def key_by(reference: Sequence[Record]) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dependence:
-    """`kin` (s,) correlation of records of one user, `slow` (s,) design effect of what is left, at least 1."""
+    """`kin` (s,) correlation of records of one user, `slow` (s,) design effect of what is left, at least 1.
+
+    `together`: how many records a user sends in a row, or nearly.
+    """
 
     kin: Numbers
     slow: Numbers
+    together: float = 1.0
+
+    def stakes(self, staked: Numbers) -> Numbers:
+        """Stakes (s,) in [0, 1] of a record whose user has staked so much already."""
+        each = 1 / (1 + (self.together - 1) * self.kin)
+        more = np.clip(1 - 2 * self.kin * staked, 0, each)
+        return np.where(staked + each <= self.together * each + 1e-6, each, more)
 
     @classmethod
     def none(cls, scores: int) -> Self:
@@ -78,12 +93,13 @@ def measure(z: Numbers, keys: Sequence[str | None], random: np.random.Generator)
     spread = z.std(axis=0)
     z = z / np.where(spread > 0, spread, 1.0)
     kin = _kinship(z, keys) if any(key is not None for key in keys) else np.zeros(z.shape[1])
-    sums, stakes = _runs(z, keys, kin)
-    return Dependence(kin, _design_effect(sums, stakes, random))
+    known = Dependence(kin, np.ones(kin.size), _together(keys))
+    sums, stakes = _runs(z, keys, known)
+    return Dependence(kin, _design_effect(sums, stakes, random), known.together)
 
 
 def _kinship(z: Numbers, keys: Sequence[str | None]) -> Numbers:
-    """Correlation within groups, of the scores and of being in either tenth: the largest of the three."""
+    """Correlation within groups, of scores or of being in either tenth; 0 where it is not clearly there."""
     groups: dict[str, list[int]] = {}
     for i, key in enumerate(keys):
         if key is not None:
@@ -93,20 +109,26 @@ def _kinship(z: Numbers, keys: Sequence[str | None]) -> Numbers:
     if pairs < 2 * _NEAR:
         return np.zeros(z.shape[1])
     noise = math.sqrt(2 / pairs)
-    found = []
+    most = np.zeros(z.shape[1])
     for raw in (z, z > np.quantile(z, 0.9, axis=0), z < np.quantile(z, 0.1, axis=0)):
         x = raw - raw.mean(axis=0)
         square = np.square(x)
         products = sum(np.square(x[r].sum(axis=0)) - square[r].sum(axis=0) for r in rows)
-        r = np.asarray(products) / pairs / np.maximum(square.mean(axis=0), 1e-9)
-        found.append(np.where(square.mean(axis=0) > 0, r, 0.0))
-    most = np.max(found, axis=0)
-    typical = float(found[0].mean())
-    floor = typical / 2 if typical > noise else 0.0
-    return np.asarray(np.clip(np.where(most > 3 * noise, most, floor), floor, 1.0))
+        most = np.maximum(most, np.asarray(products) / pairs / np.maximum(square.mean(axis=0), 1e-9))
+    return np.where(most > _CLEAR * noise, np.minimum(most, 1.0), 0.0)
 
 
-def _runs(z: Numbers, keys: Sequence[str | None], kin: Numbers) -> tuple[Numbers, Numbers]:
+def _together(keys: Sequence[str | None]) -> float:
+    """How many records a user sends while the first is not yet forgotten, as the average user and record see it."""
+    span = int(FORGET_ROWS)
+    sizes: list[int] = []
+    for i in range(0, len(keys), span):
+        sizes += Counter(key for key in keys[i : i + span] if key is not None).values()
+    counts = np.array(sizes or [1], np.float64)
+    return float((counts.mean() + np.square(counts).sum() / counts.sum()) / 2)
+
+
+def _runs(z: Numbers, keys: Sequence[str | None], known: Dependence) -> tuple[Numbers, Numbers]:
     """Staked sums and stakes of each run of one user's neighbours; of each record where users are unknown."""
     spent: dict[str, tuple[int, Numbers]] = {}
     sums: list[Numbers] = []
@@ -117,7 +139,7 @@ def _runs(z: Numbers, keys: Sequence[str | None], kin: Numbers) -> tuple[Numbers
         if key is not None:
             when, before = spent.get(key, (i, np.zeros(z.shape[1])))
             before = before * math.exp((when - i) / FORGET_ROWS)
-            stake = np.clip(1 - 2 * kin * before, 0, 1)
+            stake = known.stakes(before)
             spent[key] = i, before + stake
         if key is not None and key == last:
             sums[-1] = sums[-1] + stake * z[i]
@@ -166,27 +188,30 @@ def _block_effect(x: Numbers, w: Numbers, n: int) -> Numbers:
 
 
 class Kin:
-    """What each user staked (s,) and won (s, 2) lately: upwards, downwards."""
+    """What each user staked (s,) and won (s, 4) lately, by group of bets."""
 
-    def __init__(self, dependence: Dependence) -> None:
+    def __init__(self, dependence: Dependence, budget_rows: int) -> None:
         self.dependence = dependence
+        self.won_at_most = max(_WON_LEAST, _WON_SHARE * math.log(budget_rows))
         self.at_most = 1 / dependence.slow
         self.known: OrderedDict[str, tuple[int, Numbers, Numbers]] = OrderedDict()
 
     def stakes(self, key: str | None, row: int) -> tuple[Numbers, NDArray[np.bool_] | None]:
-        """Stakes (s,) of a record's bets, and which directions (s, 2) may still bet (None: all)."""
-        if key is None or key not in self.known:
+        """Stakes (s,) of a record's bets, and which groups (s, 4) may still bet (None: all)."""
+        if key is None:
             return self.at_most, None
+        if key not in self.known:
+            return self.dependence.stakes(np.zeros(self.at_most.size)) * self.at_most, None
         when, staked, won = self.known[key]
         fade = math.exp((when - row) / FORGET_ROWS)
-        stake = np.clip(1 - 2 * self.dependence.kin * staked * fade, 0, 1)
-        return stake * self.at_most, won * fade < WON_AT_MOST
+        stake = self.dependence.stakes(staked * fade)
+        return stake * self.at_most, won * fade < self.won_at_most
 
     def settle(self, key: str | None, row: int, stake: Numbers, gains: Numbers) -> None:
-        """Remember what was staked, and `gains` (s, 2): log pay of an average bet in either direction, as staked."""
+        """Remember what was staked, and `gains` (s, 4): log pay of a typical bet of each group, as staked."""
         if key is None:
             return
-        when, staked, won = self.known.pop(key, (row, np.zeros(stake.size), np.zeros((stake.size, 2))))
+        when, staked, won = self.known.pop(key, (row, np.zeros(stake.size), np.zeros((stake.size, GROUPS))))
         fade = math.exp((when - row) / FORGET_ROWS)
         share = stake / self.at_most
         self.known[key] = row, _kept(staked * fade + share), _kept(np.maximum(won * fade + gains, 0.0))
@@ -199,15 +224,16 @@ class Kin:
         return {
             "kin": self.dependence.kin,
             "slow": self.dependence.slow,
+            "together": np.array(self.dependence.together),
             "when": np.array([when for when, _, _ in self.known.values()], np.int64),
             "staked": np.array([s for _, s, _ in self.known.values()], np.float16).reshape(-1, size),
-            "won": np.array([w for _, _, w in self.known.values()], np.float16).reshape(-1, size, 2),
+            "won": np.array([w for _, _, w in self.known.values()], np.float16).reshape(-1, size, GROUPS),
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Any], names: Sequence[str]) -> Self:
+    def from_arrays(cls, arrays: Mapping[str, Any], names: Sequence[str], budget_rows: int) -> Self:
         """The one whose `arrays` these are."""
-        self = cls(Dependence(arrays["kin"], arrays["slow"]))
+        self = cls(Dependence(arrays["kin"], arrays["slow"], float(arrays["together"])), budget_rows)
         rows = zip(names, arrays["when"].tolist(), arrays["staked"], arrays["won"], strict=True)
         for name, when, staked, won in rows:
             self.known[name] = when, staked.astype(np.float64), won.astype(np.float64)

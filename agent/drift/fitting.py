@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from agent.drift.texts import Text
 
 _FOLD_RUN = 10
-_LEARNED_LIKE = 0.75
-"""The learned score is taken to depend on users and neighbours like this quantile of the fixed scores."""
+_LEARNED_LIKE, _ONE_TOPIC = 0.75, 0.5
+"""The learned score is taken to depend on users and neighbours like this quantile of the fixed scores; and where users
+differ at all, as much as this at least, for most people stay with their topic."""
 
 
 def fit_core(
@@ -84,7 +85,7 @@ def fit_core(
             [(words[i], int(season[i]), records[i].id, fold) for i, fold in zip(ranked, own, strict=True)],
         ),
         keyed_by=keyed_by,
-        kin=Kin(_with_learned(measure(z, keys, np.random.default_rng([seed, 1])))),
+        kin=Kin(_with_learned(measure(z, keys, np.random.default_rng([seed, 1]))), budget_rows),
         usual=np.append(usual, 0.0),
         spread=np.append(spread, 1.0),
     )
@@ -104,7 +105,9 @@ def _z(levels: NDArray[np.intp], groups: Sequence[Sequence[int]]) -> NDArray[np.
 
 
 def _with_learned(dependence: Dependence) -> Dependence:
-    return Dependence(*(np.append(x, np.quantile(x, _LEARNED_LIKE)) for x in (dependence.kin, dependence.slow)))
+    kin, slow = (float(np.quantile(x, _LEARNED_LIKE)) for x in (dependence.kin, dependence.slow))
+    kin = max(kin, _ONE_TOPIC) if kin > 0 else 0.0
+    return Dependence(np.append(dependence.kin, kin), np.append(dependence.slow, slow), dependence.together)
 
 
 def _refuse(rows: int, budget_rows: int, quiet_rows: int) -> None:

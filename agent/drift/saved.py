@@ -80,7 +80,7 @@ def load(state: bytes) -> Core:
         seasons=Seasons(tuple(meta["seasons"])),
         pools=[_pool(counts) for counts in arrays["pools"]],
         learner=Learner.from_arrays(part(arrays, "learner"), meta["pool_ids"]),
-        kin=Kin.from_arrays(part(arrays, "kin"), meta["kin"]),
+        kin=Kin.from_arrays(part(arrays, "kin"), meta["kin"], meta["budget_rows"]),
         usual=arrays["usual"][0],
         spread=arrays["usual"][1],
         bets=bets,
