@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.scenarios.changes import BEFORE_ROWS, CHANGES, REFERENCE_ROWS, sources_of, stream
-from tests.scenarios.peers import GROUPS, HEAVY, TRIMTAB
+from tests.scenarios.peers import AS_SHIPPED, GROUPS, HEAVY, TRIMTAB
 from tests.scenarios.scoring import Run, Score, broken, tables
 from tests.scenarios.shapes import SHAPES
 from tests.scenarios.sources import available, source
@@ -168,7 +168,20 @@ def write(score: Score, said: str, how: str, readme: Path | None) -> None:
         for name in score.names
         if (one := score.found(name, change, shape)) is not None
     ]
-    document = {"how": how, "budget_windows": score.budget_windows, "found": found, "out_of_bounds": broken(score)}
+    false = [
+        {"name": name, "shape": shape, "alarms": alarms, "windows": windows}
+        for shape in SHAPES
+        for name in score.names
+        for alarms, windows in [score.false(name, shape, AS_SHIPPED[name])]
+        if windows
+    ]
+    document = {
+        "how": how,
+        "budget_windows": score.budget_windows,
+        "out_of_bounds": broken(score),
+        "false_as_shipped": false,
+        "found": found,
+    }
     (OUT / "scores.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
     if readme is None:
         return

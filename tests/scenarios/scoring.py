@@ -205,7 +205,8 @@ def _delay_table(score: Score) -> list[str]:
             score.best_peer(change, shape, plus=True),
         )
         cells = [str(mine), *("–" if one is None else f"{one} ({one.name.removesuffix(PLUS)})" for one in (peer, plus))]
-        kept = mine is not None and (peer is None or mine.median <= max(peer.median / FASTER, SLACK))
+        quick = mine is not None and (peer is None or mine.median <= max(peer.median / FASTER, SLACK))
+        kept = mine is not None and quick and math.isfinite(mine.median)
         out.append(f"| {change} | {' | '.join(cells)} | {'yes' if kept else 'no'} |")
     return out
 
