@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from operator import sub
 from typing import Any
 
@@ -149,13 +151,11 @@ def _read_answer(capture: Capture, body: Mapping[str, Any], shape: Shape, reply:
 
 def _times(span: Span, marks: Marks) -> _Told:
     """Seconds to the chunk that completed the first content, and between the chunks from there to the last content."""
-    moments, end, first, last = [], 0, span.first, span.last
-    for offset_us, nbytes in marks:
-        end += nbytes
-        if end >= first:
-            moments.append(offset_us)
-            if end >= last:
-                break
+    if not marks:
+        return _Told(streamed=True)
+    offsets, sizes = zip(*marks, strict=True)
+    ends = [*accumulate(sizes)]
+    moments = offsets[bisect_left(ends, span.first) : bisect_left(ends, span.last) + 1]
     if not moments:
         return _Told(streamed=True)
     gaps = sorted(map(sub, moments[1:], moments))

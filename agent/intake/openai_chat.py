@@ -47,14 +47,18 @@ def answered(body: Mapping[str, Any], reply: Reply) -> None:
 def told(body: Mapping[str, Any], reply: Reply) -> bool:
     """Read a whole answer (`message`, or plain `text`) or an event (`delta`); True when content came."""
     reply.name(body)
-    reply.spend(body.get("usage"), "prompt_tokens", "completion_tokens")
+    if body.get("usage"):
+        reply.spend(body["usage"], "prompt_tokens", "completion_tokens")
     reply.failed = reply.failed or isinstance(body.get("error"), dict)
     came = False
     for at, item in enumerate(items(body.get("choices"))):
         part = mapping(item)
         choice = reply.choice(position(part.get("index"), at))
         said = mapping(part.get("message")) or mapping(part.get("delta"))
-        words = content(said.get("content")) or text(said.get("refusal")) or text(part.get("text"))
+        words = said.get("content")
+        if not isinstance(words, str):
+            words = content(words)
+        words = words or text(said.get("refusal")) or text(part.get("text"))
         thought = text(said.get("reasoning_content")) or text(said.get("reasoning"))
         if words:
             choice.text.append(words)
@@ -65,7 +69,7 @@ def told(body: Mapping[str, Any], reply: Reply) -> bool:
             function = mapping(mapping(tool).get("function"))
             index = position(mapping(tool).get("index"), n)
             came = choice.tool(index, function.get("name"), function.get("arguments")) or came
-        if "logprobs" in part:
+        if part.get("logprobs"):
             chances = mapping(part["logprobs"])
             reply.weigh(chances.get("content") or chances.get("token_logprobs"))
         choice.finish_reason = text(part.get("finish_reason")) or choice.finish_reason

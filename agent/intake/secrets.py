@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 _B64 = r"[A-Za-z0-9_\-]"
 _PEM = re.compile(
@@ -49,14 +50,13 @@ _SLACK_HOOK = re.compile(r"(hooks\.slack\.com/services/)[A-Za-z0-9/]{20,}+")
 _URL_PASSWORD = re.compile(r"://[^\s/@:]{0,256}:[^\s/@]{1,256}@")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)( +)(?=[^\s\d]{0,512}\d)[A-Za-z0-9._~+/=\-]{16,}+")
 
+_MIN_TOKEN_CHARS = 16
 _WORDS = ("pass", "secret", "token", "key", "pwd", "credential")
-_LONG = b"a" * 16
-_LETTERS = bytes(0x61 if chr(code).isalnum() or chr(code) in "_-./+=:" else 0x20 for code in range(0x80)) + b" " * 0x80
+_KEYS = ("api", "secret", "access", "auth", "private", "encryption", "account", "master")
+"""What makes a key one that must not be seen."""
 _QUOTE = r"(?:\\?[\"'])?"
 _NAMED = re.compile(
-    r"(?i)(?P<word>api[_\- ]?key|secret(?:[_\- ]?(?:access[_\- ]?)?key)?"
-    r"|(?:access|auth|private|encryption|account|master)[_\- ]?key"
-    r"|token|passw(?:or)?d|passphrase|passwort|pwd|credentials?)"
+    r"(?i)(?P<word>key|secret|token|passw(?:or)?d|passphrase|passwort|pwd|credentials?)"
     rf"(?P<between>{_QUOTE}(?:\s(?:for|to|of|zum|für|von)(?:\s\w{{1,20}}){{1,4}}?)?"
     rf"(?:\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}|\s{{1,3}}(?:is|was|ist|lautet)\s{{1,3}}){_QUOTE})"
     r"(?P<value>[^\s\"'\\,;<>(){}\[\]&|]{6,}+)"
@@ -67,7 +67,6 @@ _CODE = re.compile(
     r"|[a-z_]+(?:\.[a-z_]+)+$"
 )
 _HEX = re.compile(r"[0-9A-Fa-f]{16,}")
-_MIN_TOKEN_CHARS = 16
 _MIN_BITS = 3.0
 
 
@@ -75,43 +74,65 @@ def secrets(text: str) -> str:
     """The text with keys, tokens and passwords masked."""
     if "-----BEGIN" in text:
         text = _PEM.sub("[SECRET]", text)
-    if _LONG in text.encode("utf-8", "surrogatepass").translate(_LETTERS):
-        text = _tokens(text)
+    long = [word for word in text.split() if len(word) >= _MIN_TOKEN_CHARS]
+    if long:
+        text = _tokens(text, " ".join(long))
     if "://" in text:
         text = _URL_PASSWORD.sub("://[SECRET]@", text)
     low = text.lower()
-    for word in _WORDS:
-        if word in low:
-            return _NAMED.sub(_named, text)
-    return text
+    values = [span for word in _WORDS if word in low for span in _announced(text, low, word)]
+    return _without(text, values) if values else text
 
 
-def _tokens(text: str) -> str:
-    """Mask what issuers give out: none is shorter than 16 letters."""
+def _tokens(text: str, long: str) -> str:
+    """Mask what issuers give out; none is shorter than the words in `long`."""
     for sign in _TOKEN_SIGNS:
-        if sign in text:
+        if sign in long:
             text = _TOKEN.sub("[SECRET]", text)
             break
-    if "hooks.slack" in text:
+    if "hooks.slack" in long:
         text = _SLACK_HOOK.sub(r"\1[SECRET]", text)
     low = text.lower()
     return _BEARER.sub(r"\1\2[SECRET]", text) if "bearer " in low or "basic " in low else text
 
 
-def _named(match: re.Match[str]) -> str:
-    """Mask a value when it looks like a secret rather than a word or code."""
-    word, between, value = match["word"], match["between"], match["value"]
-    after = match.string[match.end() : match.end() + 2]
+def _announced(text: str, low: str, word: str) -> Iterator[tuple[int, int]]:
+    """Where the values stand that a word announces, when they look like secrets."""
+    if len(low) != len(text):  # a letter that is longer when small
+        low = "".join(letter.lower() if letter.isascii() else letter for letter in text)
+    at = low.find(word)
+    while at >= 0:
+        end = at + len(word)
+        bare = word == "key" and not low[max(0, at - 12) : at].rstrip("_- ").endswith(_KEYS)
+        found = None if bare else _NAMED.match(text, at)
+        if found:
+            end = found.end()
+            if _is_secret(found):
+                yield found.span("value")
+        at = low.find(word, end)
+
+
+def _without(text: str, spans: list[tuple[int, int]]) -> str:
+    """The text with [SECRET] in place of each span; of two that overlap the first one counts."""
+    parts, done = [], 0
+    for start, end in sorted(spans):
+        if start >= done:
+            parts += [text[done:start], "[SECRET]"]
+        done = max(done, end)
+    return "".join(parts) + text[done:]
+
+
+def _is_secret(found: re.Match[str]) -> bool:
+    """True when a value looks like a secret rather than a word or code."""
+    word, between, value = found["word"].lower(), found["between"], found["value"]
+    after = found.string[found.end() : found.end() + 2]
     if _CODE.match(value) or after[:1] in ("(", "["):
-        return match.group()
-    if any(part in word.lower() for part in _PASSWORDS):
-        digits = any(letter.isdigit() for letter in value)
-        spoken = between.strip(" \"'\\").isalpha()
-        prose = value.strip(".!?").isalpha() and (spoken or (after[:1] == " " and after[1:].isalpha()))
-        secret = digits or not prose
-    else:
-        secret = _is_random(value)
-    return f"{word}{between}[SECRET]" if secret else match.group()
+        return False
+    if not any(part in word for part in _PASSWORDS):
+        return _is_random(value)
+    spoken = between.strip(" \"'\\").isalpha()
+    prose = value.strip(".!?").isalpha() and (spoken or (after[:1] == " " and after[1:].isalpha()))
+    return not prose
 
 
 def _is_random(value: str) -> bool:
