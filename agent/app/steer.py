@@ -86,8 +86,8 @@ class Steer:
         )
 
     def _phase(self, rollout: RolloutRow) -> str:
-        """An accepted version that waits for its rollout counts as moving: no second order beside it."""
-        waiting = any(v.status == "accepted" for v in self._store.adapters(rollout.alias))
+        """A version that waits for its rollout or for a person's word counts as moving: no second order beside it."""
+        waiting = any(v.status in ("accepted", "waiting") for v in self._store.adapters(rollout.alias))
         return "accepted" if waiting and rollout.phase == "steady" else rollout.phase
 
     def _first_estimate(self, version: str, upto: int) -> Estimate | None:

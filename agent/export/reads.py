@@ -141,7 +141,7 @@ def order_status(seen: Snapshot, _process: ProcessInfo) -> Iterator[Sample]:
 def weights(seen: Snapshot, _process: ProcessInfo) -> Iterator[Sample]:
     """Shares of users, 0 for a version that could serve but does not."""
     if seen.rollout is not None:
-        serving = dict.fromkeys((a.name for a in seen.adapters if a.status not in {"retired", "rejected"}), 0.0)
+        serving = dict.fromkeys((a.name for a in seen.adapters if a.status not in {"retired", "rejected", "waiting"}), 0.0)
         for version, share in (serving | seen.rollout.weights).items():
             yield (seen.alias, version), share
 

@@ -62,11 +62,13 @@ def order_document(
             "max_fresh_rows": retrain.max_fresh_rows,
             "max_replay_rows": retrain.max_replay_rows,
             "holdout_rows": retrain.holdout_rows,
+            "canary": None if retrain.canary is None else str(retrain.canary),
         },
         "recipe": dict(retrain.recipe),
         "init_from_champion": retrain.init_from_champion,
         "judge": None if quality.judge_model is None else judge,
-        "gate": {"min_gain": retrain.min_gain, "max_loss": retrain.max_loss},
+        "gate": {"min_gain": retrain.min_gain, "max_loss": retrain.max_loss, "approval": retrain.approval},
+        "evaluate": dict(retrain.evaluate),
     }
 
 

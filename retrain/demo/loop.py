@@ -311,6 +311,7 @@ class Loop:
                 "max_replay_rows": 150,
                 "holdout_rows": pace.holdout_rows,
                 "max_loss": pace.max_loss,
+                "evaluate": {"perplexity_rows": 0, "judge_rows": 0},
                 "recipe": estate.recipe,
             },
             "rollout": {"steps": [0.2, 0.5, 1.0], "step_exchanges": pace.step_exchanges, "step_max_s": 30},
