@@ -126,6 +126,9 @@ class QualitySettings(_Section):
     """Coverage of the interval."""
     floor: float = Field(default=0.7, ge=0, le=1)
     """Quality that must be kept: an interval wholly below it is a breach."""
+    objective: float = Field(default=0.8, gt=0, lt=1)
+    """Share of good answers that users are promised over 30 days; the alert rules say how fast its error budget burns.
+    It moves nothing by itself: what acts is `floor`."""
     min_truth: int = Field(default=10, ge=2)
     """Truth labels without which no estimate is given."""
 
@@ -190,6 +193,25 @@ class RolloutSettings(_Section):
     """Recorded answers that the served adapter must repeat before it gets any traffic."""
 
 
+class NotifySettings(_Section):
+    """Whom to tell what was noticed and done."""
+
+    urls: tuple[str, ...] = ()
+    """Addresses as apprise writes them (`slack://...`, `mailto://...`, `json://host/path`); those that hold a secret
+    belong into the environment instead, as TRIMTAB_NOTIFY_URLS, with spaces between them."""
+    about: tuple[Literal["alarm", "decision", "order", "rollout", "alert", "disk"], ...] = (
+        "alarm", "decision", "order", "rollout", "alert", "disk",
+    )  # fmt: skip
+    """What is worth a message: drift alarms, decisions to retrain or roll back, orders opened or failed, steps of a
+    rollout and what hinders it, alerts that asked for something, the disk."""
+    group_s: float = Field(default=30.0, ge=0)
+    """Seconds for which news is gathered into one message, from the first of it on."""
+    page: str | None = Field(default=None, pattern=r"^https?://")
+    """Address under which your people reach the status page; messages link to it. None: the sidecar's own."""
+    runbook: str = "alerts/RUNBOOK.md"
+    """Where your copy of the runbook is; messages link to it."""
+
+
 class Settings(_Section):
     """Everything the sidecar can be told."""
 
@@ -214,6 +236,7 @@ class Settings(_Section):
     policy: PolicySettings = PolicySettings()
     retrain: RetrainSettings = RetrainSettings()
     rollout: RolloutSettings = RolloutSettings()
+    notify: NotifySettings = NotifySettings()
 
     @model_validator(mode="after")
     def _steps_end_at_one(self) -> Settings:
