@@ -22,7 +22,7 @@ _SHAPE = bytes(
     for code in range(256)
 )
 _SIGNS = bytes(code for code in range(0x80) if not chr(code).isalnum() and chr(code) not in "_\n")
-_FAR_DIGIT = re.compile(r"(?![0-9])\d")
+_FAR_DIGIT = re.compile(f"[{''.join(chr(code) for code in range(0x660, 0x10000) if chr(code).isdecimal())}]")
 _colons = re.compile(r":[0-9A-Fa-f]{0,4}:").search
 
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"

@@ -156,7 +156,7 @@ def _texts(parts: list[bytes]) -> tuple[int, list[str]]:
     if b"" not in parts:
         if joined.isascii() and _PLAIN.fullmatch(joined):
             return len(parts), [joined.decode()]
-        if b"\\u" not in joined and not any(_torn(part) for part in parts) and _STRING.fullmatch(joined):
+        if _separable(parts, joined) and _STRING.fullmatch(joined):
             try:
                 return len(parts), [json.loads(b'"%b"' % joined)]
             except ValueError:
@@ -172,6 +172,8 @@ def _texts(parts: list[bytes]) -> tuple[int, list[str]]:
     return len(texts), texts
 
 
-def _torn(part: bytes) -> bool:
-    """True for a piece that may begin or end within a character or an escape."""
-    return part[-1] == _BACKSLASH or _CONTINUES <= part[0] < _STARTS
+def _separable(parts: list[bytes], joined: bytes) -> bool:
+    """True when no character and no escape reaches over two pieces: then they may be decoded as one."""
+    if b"\\u" in joined and (b"\\ud" in joined or b"\\uD" in joined or not all(map(_STRING.fullmatch, parts))):
+        return False
+    return not any(part[-1] == _BACKSLASH or _CONTINUES <= part[0] < _STARTS for part in parts)

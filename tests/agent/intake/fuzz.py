@@ -35,7 +35,6 @@ SPICE = (
     b'"content":"', b'"index":', b'"tool_calls":[{', b'"delta":', b'"usage":', b"\x1f\x8b\x08", b"\xef\xbb\xbf", b"%40",
 )  # fmt: skip
 ROUND_CPU_S = 10.0
-TIMES = ("ttft_s", "gap_p50_s", "gap_max_s")
 redactor = Redactor([r"K-\d{4}"], names=["ada lovelace", "Mark"])
 
 
@@ -86,7 +85,7 @@ def read(capture: wire.Capture) -> Exchange | None:
 
 def timeless(exchange: Exchange | None) -> Exchange | None:
     """An exchange without what chunks decide."""
-    return None if exchange is None else replace(exchange, **dict.fromkeys(TIMES))
+    return None if exchange is None else replace(exchange, ttft_s=None, gap_p50_s=None, gap_max_s=None)
 
 
 def plodding(capture: wire.Capture) -> Exchange | None:
@@ -111,8 +110,8 @@ def check_capture(capture: wire.Capture, chance: random.Random) -> None:
 def check_wire(raw: bytes, chance: random.Random) -> None:
     """Any bytes in any chunks are frames or a WireFault, and the chunks do not matter."""
 
-    def fed(pieces: list[bytes]) -> object:
-        decoder, seen = wire.Decoder(1 << 20), []
+    def fed(pieces: list[bytes]) -> list[tuple[int, bytes]] | None:
+        decoder, seen = wire.Decoder(1 << 20), list[tuple[int, bytes]]()
         try:
             for piece in pieces:
                 seen += decoder.feed(piece)

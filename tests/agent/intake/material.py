@@ -101,13 +101,14 @@ def captures() -> dict[str, Capture]:
         "usage": {"input_tokens": 3, "output_tokens": 4}}  # fmt: skip
     deltas = [{"type": "response.output_text.delta", "delta": word, "item_id": "m", "output_index": 0,
                "content_index": 0, "logprobs": [], "sequence_number": n} for n, word in enumerate(WORDS)]  # fmt: skip
-    told = [{"type": "response.created", "response": {**response, "status": "in_progress", "output": []}}, *deltas,
-            {"type": "response.completed", "response": response}]  # fmt: skip
+    begun = {**response, "status": "in_progress", "output": []}
+    told: list[dict[str, Any]] = [{"type": "response.created", "response": begun}, *deltas]
+    told.append({"type": "response.completed", "response": response})
     message = {"id": "msg_1", "type": "message", "model": "home-v1", "stop_reason": "tool_use", "content": [
         {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "light on"},
         {"type": "tool_use", "id": "t", "name": "send", "input": {"area": "hall"}}],
         "usage": {"input_tokens": 3, "output_tokens": 4}}  # fmt: skip
-    blocks = [
+    blocks: list[dict[str, Any]] = [
         {"type": "message_start", "message": {**message, "content": [], "stop_reason": None}},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in WORDS),

@@ -136,14 +136,6 @@ def test_every_card_number_is_found(body: int, gap: str, step: int) -> None:
     assert "[CARD]" in Redactor().text(f"pay with {shown} today")
 
 
-@pytest.mark.parametrize(
-    "text", ["1 " * 100_000, "a@" * 100_000, "1:" * 100_000, "://a:" * 50_000, "aa11 " * 50_000, "+1" * 100_000]
-)
-def test_hostile_texts_end(text: str) -> None:
-    """Texts made of nothing but beginnings of private data are passed in linear time."""
-    assert isinstance(Redactor().text(text), str)
-
-
 def test_a_stored_exchange_survives_the_database(tmp_path: Any) -> None:
     """An answer with a lone surrogate, which SQLite cannot take, is stored after redaction."""
     from agent.store import Store
