@@ -1,10 +1,12 @@
-"""Rows to token ids, and token ids to batches whose answers end at the right edge.
+"""Rows to token ids, and token ids to batches of one of three shapes.
 
 In: a tokenizer with a chat template, rows. Out: prompt and answer ids; batches as tensors.
 Must never know: the model, the optimiser, where rows come from.
 
-Batches are padded on the left, so all answers end in the last column. `logits_to_keep` = longest answer + 1 then lets
-the model compute its widest layer, the output head, over those columns only, and `labels` is cut to the same ones.
+AnswerCollator, the usual one, pads on the left, so all answers end in the last column. `logits_to_keep` = longest
+answer + 1 then lets the model compute its widest layer, the output head, over those columns only, and `labels` is cut
+to the same ones. PackedCollator pads nothing and keeps exactly the columns that foretell an answer. WholeCollator is
+for methods that put tokens of their own before the row, where columns at the right edge do not line up.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from retrain.curate.rows import Row
+from retrain.recipe import PROMPTS
 from serving.errors import InvalidInput
 
 IGNORED = -100
@@ -51,6 +54,13 @@ def encode_all(tokenizer: Any, rows: Sequence[Row], max_length: int) -> tuple[li
     if not fitting:
         raise InvalidInput(f"none of {len(rows)} rows fits recipe.max_length={max_length} tokens: raise it")
     return fitting, len(encoded) - len(fitting)
+
+
+def collator(method: str, *, packing: bool, pad_id: int) -> AnswerCollator | PackedCollator | WholeCollator:
+    """The collator that fits a recipe's method."""
+    if method in PROMPTS:
+        return WholeCollator(pad_id)
+    return PackedCollator() if packing else AnswerCollator(pad_id)
 
 
 def batches(lengths: Sequence[int], steps: int, batch: int, seed: int) -> list[list[int]]:
@@ -95,3 +105,56 @@ class AnswerCollator:
             mask[at, width - len(whole) :] = 1
             labels[at, keep - len(row["answer"]) :] = torch.tensor(row["answer"])
         return {"input_ids": ids, "attention_mask": mask, "labels": labels, "logits_to_keep": keep}
+
+
+class PackedCollator:
+    """Encoded rows, end to end -> input_ids, position_ids [1, sum of lengths], labels and logits_to_keep [answers].
+
+    Positions begin anew with every row, by which transformers builds a mask that lets no row see another; there is no
+    attention mask. `labels` are shifted already: logits at `logits_to_keep` foretell exactly them.
+    """
+
+    def __call__(self, rows: Sequence[Encoded]) -> dict[str, Any]:
+        """Lay the rows end to end."""
+        import torch
+
+        ids: list[int] = []
+        positions: list[int] = []
+        keep: list[int] = []
+        labels: list[int] = []
+        for row in rows:
+            whole, first = row["prompt"] + row["answer"], len(row["prompt"])
+            keep += range(len(ids) + first - 1, len(ids) + len(whole) - 1)
+            labels += row["answer"]
+            positions += range(len(whole))
+            ids += whole
+        answers = torch.tensor([labels])
+        return {
+            "input_ids": torch.tensor([ids]),
+            "position_ids": torch.tensor([positions]),
+            "labels": answers,
+            "shift_labels": answers,
+            "logits_to_keep": torch.tensor(keep),
+        }
+
+
+class WholeCollator:
+    """Encoded rows -> input_ids, attention_mask, labels [rows, longest], padded on the right."""
+
+    def __init__(self, pad_id: int) -> None:
+        self._pad_id = pad_id
+
+    def __call__(self, rows: Sequence[Encoded]) -> dict[str, Any]:
+        """Pad on the right; labels stand only on answers."""
+        import torch
+
+        width = max(len(row["prompt"]) + len(row["answer"]) for row in rows)
+        ids = torch.full((len(rows), width), self._pad_id)
+        mask = torch.zeros_like(ids)
+        labels = torch.full((len(rows), width), IGNORED)
+        for at, row in enumerate(rows):
+            whole, first = row["prompt"] + row["answer"], len(row["prompt"])
+            ids[at, : len(whole)] = torch.tensor(whole)
+            mask[at, : len(whole)] = 1
+            labels[at, first : len(whole)] = torch.tensor(row["answer"])
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
