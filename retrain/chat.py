@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -20,11 +21,16 @@ REFUSED = "refused"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A greedy answer, stripped. `finish` is stop, length, or REFUSED; `latency_s` counts the whole request."""
+    """A greedy answer, stripped. `finish` is stop, length, or REFUSED; `latency_s` counts the whole request.
+
+    `prompt_tokens` and `tokens` (of the answer) are what the server counted; None when it did not say.
+    """
 
     text: str
     finish: str
     latency_s: float
+    prompt_tokens: int | None = None
+    tokens: int | None = None
 
 
 class Chat:
@@ -58,8 +64,19 @@ class Chat:
         if not reply.is_success:
             raise RemoteFault(f"asked {model}, the engine answered {reply.status_code}: {reply.text[:200]}")
         try:
-            choice = reply.json()["choices"][0]
-            text = str(choice["message"]["content"] or "")
-            return Answer(text=text.strip(), finish=str(choice.get("finish_reason")), latency_s=took)
-        except (ValueError, LookupError, TypeError) as error:
+            said = reply.json()
+            choice, usage = said["choices"][0], said.get("usage") or {}
+            return Answer(
+                text=str(choice["message"]["content"] or "").strip(),
+                finish=str(choice.get("finish_reason")),
+                latency_s=took,
+                prompt_tokens=_count(usage, "prompt_tokens"),
+                tokens=_count(usage, "completion_tokens"),
+            )
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise RemoteFault(f"asked {model}, the engine answered without a choice") from error
+
+
+def _count(usage: Mapping[str, Any], key: str) -> int | None:
+    value = usage.get(key)
+    return value if isinstance(value, int) else None

@@ -73,7 +73,13 @@ def _work(path: Path, console: Console) -> None:
         sys.stdout.flush()
 
     try:
-        run(order, store, token=os.environ.get("TRIMTAB_TOKEN", ""), say=say)
+        run(
+            order,
+            store,
+            token=os.environ.get("TRIMTAB_TOKEN", ""),
+            judge_key=os.environ.get("TRIMTAB_JUDGE_KEY"),
+            say=say,
+        )
     finally:
         store.close()
 

@@ -1,6 +1,7 @@
 """The contest: champion, challenger and bare model answer the same examples through the same engine.
 
-In: holdout rows, an engine, who sits where. Out: eval.jsonl (one line an answer), probes.json, an `Evaluation`.
+In: holdout rows, a canary, an engine, who sits where. Out: eval.jsonl (one line an answer), probes.json, an
+`Evaluation`.
 Must never know: what is enough to win. Answers already written down are not asked again, so a killed contest goes on.
 
 The three answer each handful of examples one after the other, so that a busy minute slows all of them alike.
@@ -9,7 +10,6 @@ The three answer each handful of examples one after the other, so that a busy mi
 from __future__ import annotations
 
 import json
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,20 +19,19 @@ from typing import Any, Protocol, TypeVar
 
 from retrain.chat import Answer
 from retrain.curate.rows import Row
-from retrain.gate import Evidence, Paired
-from serving.errors import RemoteFault
+from retrain.eval_evidence import BASE, CANARY, CHALLENGER, CHAMPION, FRESH, OLD, Key, Said, Slices, evidence, figures
+from retrain.gate import Evidence
+from retrain.metrics.right import right
+from serving.errors import InvalidInput, RemoteFault
 
 CONCURRENT = 8
 PATIENCE_S = 300.0
 """How long an engine may be away (killed, restarted) before the contest is given up."""
 PROBES = 12
 PROBE_TRIES = 24
-CHAMPION, CHALLENGER, BASE = "champion", "challenger", "base"
-FRESH, OLD = "fresh", "old"
 RECORD = "eval.jsonl"
 PROBES_DRAFT = "probes.json"
 
-Key = tuple[str, int, str]
 T = TypeVar("T")
 
 
@@ -88,6 +87,7 @@ class Contest:
         work: Path,
         *,
         max_tokens: int = 32,
+        canary_tokens: int = 64,
         patience_s: float = PATIENCE_S,
         on_answer: Callable[[int, int], None] = lambda _done, _all: None,
     ) -> None:
@@ -97,7 +97,8 @@ class Contest:
         self._chat = chat
         self._folder = folder
         self._work = work
-        self._max_tokens = max_tokens
+        self._max_tokens = {CANARY: max(max_tokens, canary_tokens)}
+        self._usual_tokens = max_tokens
         self._patience_s = patience_s
         self._on_answer = on_answer
         self._loaded = False
@@ -105,7 +106,12 @@ class Contest:
 
     def run(self) -> Evaluation:
         """Ask what has not been asked, record probes, and weigh nothing. Raises RemoteFault, InvalidInput."""
-        self._patiently(lambda: None)
+        if not any(self._slices.get(name) for name in (FRESH, OLD)):
+            raise InvalidInput(
+                "the holdout is empty, so nobody can be examined: bring labelled exchanges (feedback or a labeller) "
+                'or replay rows marked "split": "holdout"'
+            )
+        self.ready()
         total = len(self._seats.names()) * sum(len(rows) for rows in self._slices.values())
         with (self._work / RECORD).open("a", encoding="utf-8") as record, ThreadPoolExecutor(CONCURRENT) as pool:
             for name, rows in self._slices.items():
@@ -117,21 +123,43 @@ class Contest:
         self._record_probes()
         return self.recorded()
 
+    @property
+    def seats(self) -> Seats:
+        """Who contests."""
+        return self._seats
+
+    @property
+    def slices(self) -> Slices:
+        """What is asked."""
+        return self._slices
+
+    def ready(self) -> None:
+        """Wait until the engine is there and holds the challenger. Raises RemoteFault when patience ends."""
+        self._loaded = False
+        self._patiently(lambda: None)
+
+    @property
+    def said(self) -> Said:
+        """Everything that was answered so far."""
+        return self._said
+
     def recorded(self) -> Evaluation:
         """What is written down, without asking anybody. Raises KeyError when the contest never ended."""
         return evaluation(self._said, self._slices, self._seats)
 
     def _ask(self, pool: ThreadPoolExecutor, record: Any, keys: Sequence[Key], model: str) -> None:
         open_keys = [key for key in keys if key not in self._said]
-        answers = pool.map(lambda key: self._answer(self._slices[key[0]][key[1]], model), open_keys)
+        answers = pool.map(lambda key: self._answer(key, model), open_keys)
         for key, answer in zip(open_keys, answers, strict=True):
             line = _line(key, model, self._slices[key[0]][key[1]], answer)
             record.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._said[key] = line
         record.flush()
 
-    def _answer(self, row: Row, model: str) -> Answer:
-        return self._patiently(lambda: self._chat.ask(model, row.chat, self._max_tokens))
+    def _answer(self, key: Key, model: str) -> Answer:
+        row = self._slices[key[0]][key[1]]
+        most = self._max_tokens.get(key[0], self._usual_tokens)
+        return self._patiently(lambda: self._chat.ask(model, row.chat, most))
 
     def _patiently(self, act: Callable[[], T]) -> T:
         """Do something that needs the challenger loaded; wait for an engine that is away and load it again."""
@@ -160,7 +188,7 @@ class Contest:
             return
         steady: list[dict[str, Any]] = []
         shaky: list[dict[str, Any]] = []
-        rows = [(name, number, row) for name, rows in self._slices.items() for number, row in enumerate(rows)]
+        rows = [(name, number, row) for name in (FRESH, OLD) for number, row in enumerate(self._slices.get(name, ()))]
         for name, number, row in rows[:PROBE_TRIES]:
             if len(steady) == PROBES:
                 break
@@ -173,54 +201,11 @@ class Contest:
         draft.replace(path)
 
 
-def evaluation(said: Mapping[Key, Mapping[str, Any]], slices: Mapping[str, Sequence[Row]], seats: Seats) -> Evaluation:
+def evaluation(said: Said, slices: Slices, seats: Seats) -> Evaluation:
     """What was said, as evidence and as figures."""
     other = CHAMPION if seats.champion else BASE
-    pairs = {name: _paired(said, name, len(rows), other) for name, rows in slices.items()}
-    base = [_paired(said, name, len(rows), BASE) for name, rows in slices.items()]
-    keys = [(name, number) for name, rows in slices.items() for number in range(len(rows))]
-    one_line = not any("\n" in row.answer for rows in slices.values() for row in rows)
-    slowdowns = [said[(*key, CHALLENGER)]["latency_s"] / max(1e-6, said[(*key, other)]["latency_s"]) for key in keys]
-    nothing = Paired(challenger=[], other=[])
-    evidence = Evidence(
-        fresh=pairs.get(FRESH, nothing),
-        old=pairs.get(OLD, nothing),
-        base=sum(base, nothing),
-        well_formed=[_well_formed(said[(*key, CHALLENGER)], one_line=one_line) for key in keys],
-        slowdowns=slowdowns if seats.champion else [],
-    )
-    return Evaluation(evidence=evidence, metrics=_metrics(said, slices, seats))
-
-
-def _paired(said: Mapping[Key, Mapping[str, Any]], name: str, rows: int, other: str) -> Paired:
-    return Paired(
-        challenger=[bool(said[name, number, CHALLENGER]["right"]) for number in range(rows)],
-        other=[bool(said[name, number, other]["right"]) for number in range(rows)],
-    )
-
-
-def _well_formed(line: Mapping[str, Any], *, one_line: bool) -> bool:
-    answer = str(line["answer"])
-    return bool(answer) and line["finish"] == "stop" and not (one_line and "\n" in answer)
-
-
-def _metrics(
-    said: Mapping[Key, Mapping[str, Any]], slices: Mapping[str, Sequence[Row]], seats: Seats
-) -> dict[str, Any]:
-    from retrain.metrics.answers import Answers
-
-    metric = Answers(keep_in_memory=True)
-    made: dict[str, Any] = {}
-    for role in seats.names():
-        lines = {name: [said[name, number, role] for number in range(len(rows))] for name, rows in slices.items()}
-        made[role] = {
-            name: metric.compute(predictions=[x["answer"] for x in of], references=[x["expected"] for x in of])
-            for name, of in lines.items()
-            if of
-        }
-        every = [line["latency_s"] for of in lines.values() for line in of]
-        made[role]["median_latency_s"] = round(statistics.median(every), 4) if every else None
-    return made
+    made = evidence(said, slices, other)
+    return Evaluation(evidence=made, metrics=figures(said, slices, list(seats.names())))
 
 
 def _line(key: Key, model: str, row: Row, answer: Answer) -> dict[str, Any]:
@@ -234,9 +219,12 @@ def _line(key: Key, model: str, row: Row, answer: Answer) -> dict[str, Any]:
         "prompt": row.prompt,
         "expected": row.answer,
         "answer": answer.text,
-        "right": answer.text == row.answer.strip(),
+        "right": right(row.match, row.answer, answer.text),
         "finish": answer.finish,
         "latency_s": round(answer.latency_s, 6),
+        "prompt_tokens": answer.prompt_tokens,
+        "tokens": answer.tokens,
+        **dict(row.labels),
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from agent.types import AdapterVersion, Verdict
 from retrain import gate, publish
 from retrain.curate import Row, curate, read_rows
 from retrain.curate.curate import FRESH, OLD, TRAIN
+from retrain.eval_judge import judge_of
 from retrain.evaluate import PROBES_DRAFT, Contest, EnginePort, Evaluation, Seats
 from retrain.order import Order
 from retrain.progress import Progress
@@ -34,8 +36,12 @@ ADAPTER = "adapter"
 ANSWER_SPARE_TOKENS = 4
 
 
-def run(order: Order, store: Store, *, token: str = "", say: Say = print) -> Verdict | None:
+def run(
+    order: Order, store: Store, *, token: str = "", judge_key: str | None = None, say: Say = print
+) -> Verdict | None:
     """Work an order off; returns the verdict, None for a bootstrap order.
+
+    `token` opens the engine, `judge_key` a judge at an address of its own.
 
     Raises AlreadyRunning when another process has it (nothing is touched), TrimtabError when it cannot be done
     (the order's row then says failed and why). Safe to run again after any end.
@@ -51,7 +57,7 @@ def run(order: Order, store: Store, *, token: str = "", say: Say = print) -> Ver
 
         try:
             with Progress(say, beat) as progress:
-                return Job(order, store, progress, token).run()
+                return Job(order, store, progress, token, judge_key).run()
         except Exception as error:
             said = str(error) if isinstance(error, TrimtabError) else f"{type(error).__name__}: {error}"
             with suppress(SQLAlchemyError):  # a store that is away keeps its row running: the job is tried again
@@ -63,11 +69,14 @@ def run(order: Order, store: Store, *, token: str = "", say: Say = print) -> Ver
 class Job:
     """The stages of one order over what is already done."""
 
-    def __init__(self, order: Order, store: Store, progress: Progress, token: str) -> None:
+    def __init__(
+        self, order: Order, store: Store, progress: Progress, token: str, judge_key: str | None = None
+    ) -> None:
         self._order = order
         self._store = store
         self._progress = progress
         self._token = token
+        self._judge_key = judge_key
         self._stages = Stages(order.work, order.digest())
 
     def run(self) -> Verdict | None:
@@ -99,6 +108,8 @@ class Job:
         if not order.base_model.path.is_dir():
             raise InvalidInput(f"base_model.path {order.base_model.path} is no folder: give the base model's weights")
         publish.refuse_taken(publish.folder_of(order.home, order.challenger), order.id)
+        if order.data.canary is not None:
+            read_rows(order.data.canary, prefix="canary-")
         if order.init is not None:
             found = artifacts.verify(order.init)
             wanted = order.champion.digest if order.champion else None
@@ -137,6 +148,8 @@ class Job:
     def _contest(self, engine: EnginePort, chat: Any, folder: Path) -> Contest:
         order = self._order
         slices = {"fresh": read_rows(order.work / FRESH), "old": read_rows(order.work / OLD)}
+        if order.data.canary is not None:
+            slices["canary"] = read_rows(order.data.canary, prefix="canary-")
         champion = order.champion.name if order.champion else None
         base = order.engine.base_model if order.engine else "base"
         return Contest(
@@ -147,6 +160,7 @@ class Job:
             folder,
             order.work,
             max_tokens=_longest(order.base_model.path, [*slices["fresh"], *slices["old"]]),
+            canary_tokens=order.evaluate.canary_tokens,
             on_answer=lambda done, of: self._progress.share(done, of, "answers"),
         )
 
@@ -159,9 +173,19 @@ class Job:
         chat = Chat(url, self._token)
         try:
             with Engine(url, self._token, max_lora_rank=rank) as engine:
-                return self._contest(engine, chat, folder).run()
+                contest = self._contest(engine, chat, folder)
+                made = contest.run()
+                return replace(made, metrics={**made.metrics, **self._beside(contest)})
         finally:
             chat.close()
+
+    def _beside(self, contest: Contest) -> dict[str, Any]:
+        """Perplexity and the judge's opinion, which do not decide."""
+        from retrain.eval_extra import beside
+
+        asked, url = self._order.evaluate, self._order.engine.url if self._order.engine else ""
+        judge = judge_of(self._order.judge, url, self._token, self._judge_key)
+        return beside(contest, self._order.work, asked, url, self._token, judge, self._progress.line)
 
     def _evaluate(self, folder: Path) -> dict[str, Any]:
         return {"metrics": self._evaluated(folder).metrics}
@@ -198,6 +222,7 @@ class Job:
         }
         digest = publish.seal(folder, facts, probes)
         accepted = verdict is None or verdict.accepted
+        waits = verdict is not None and accepted and order.gate.approval == "required"
         if not accepted:
             self._forget()
         version = AdapterVersion(
@@ -207,7 +232,7 @@ class Job:
             digest=digest,
             base_digest=trained["base_digest"],
             parent=parent,
-            status="accepted" if accepted else "rejected",
+            status="waiting" if waits else "accepted" if accepted else "rejected",
             created_at=_now(),
             order_id=order.id,
             verdict=verdict,
@@ -216,6 +241,8 @@ class Job:
         says = f"{order.challenger}: {kind}"
         if verdict is not None:
             says += f" ({'; '.join(gate.reasons(verdict))})"
+        if waits:
+            says += f"; it waits for a person: trimtab approve {order.challenger}, or trimtab reject {order.challenger}"
         publish.enter(self._store, version, order.id, _now(), says)
         self._progress.line(f"{says}; digest {digest[:12]}, {folder}")
 

@@ -1,6 +1,6 @@
-"""Exact match and ROUGE-L of answers, as one metric of Hugging Face `evaluate`.
+"""How near answers are to their labels, as one metric of Hugging Face `evaluate`.
 
-In: predictions and references, text by text. Out: {"exact_match", "rougeL"} in [0, 1].
+In: predictions and references, text by text. Out: exact match, ROUGE-1/2/L, BLEU, METEOR, each in [0, 1].
 Must never know: who answered. Heavy (imports datasets): import it where it is used. It loads nothing from the hub,
 and `evaluate.load("retrain/metrics/answers.py")` finds the same class.
 """
@@ -11,17 +11,29 @@ from collections.abc import Sequence
 
 import datasets
 import evaluate
+import sacrebleu
+from nltk.translate import meteor_score
 from rouge_score import rouge_scorer
+
+ROUGE = ("rouge1", "rouge2", "rougeL")
+
+
+class _NoWordNet:
+    """METEOR without synonyms: exact words and stems. WordNet is a download, and English alone."""
+
+    def synsets(self, _word: str) -> list[str]:
+        """No word has synonyms."""
+        return []
 
 
 class Answers(evaluate.Metric):
-    """Share of answers that are the label exactly, and mean ROUGE-L F-measure (Lin 2004) for how near the rest is."""
+    """Exact match; ROUGE F-measures (Lin 2004); corpus BLEU (Post 2018); METEOR (Banerjee and Lavie 2005)."""
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")
         return evaluate.MetricInfo(
-            description="Exact match and ROUGE-L of short answers.",
-            citation="Lin, ROUGE: A Package for Automatic Evaluation of Summaries, 2004",
+            description="Exact match, ROUGE, BLEU and METEOR of answers.",
+            citation="Lin 2004 (ROUGE); Post 2018 (sacreBLEU); Banerjee and Lavie 2005 (METEOR)",
             inputs_description="predictions and references: lists of texts",
             features=datasets.Features({"predictions": text, "references": text}),
         )
@@ -29,6 +41,13 @@ class Answers(evaluate.Metric):
     def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
         n = len(predictions)
         pairs = list(zip(predictions, references, strict=True))
-        scorer = rouge_scorer.RougeScorer(["rougeL"])
-        near = sum(scorer.score(label, said)["rougeL"].fmeasure for said, label in pairs)
-        return {"exact_match": sum(said == label for said, label in pairs) / n, "rougeL": float(near) / n}
+        scorer = rouge_scorer.RougeScorer(list(ROUGE))
+        scored = [scorer.score(label, said) for said, label in pairs]
+        bleu = sacrebleu.BLEU(effective_order=True)  # answers of fewer than four words have no 4-grams to miss
+        near = [meteor_score.meteor_score([label.split()], said.split(), wordnet=_NoWordNet()) for said, label in pairs]
+        return {
+            "exact_match": sum(said == label for said, label in pairs) / n,
+            **{name: sum(float(one[name].fmeasure) for one in scored) / n for name in ROUGE},
+            "bleu": min(1.0, float(bleu.corpus_score(list(predictions), [list(references)]).score) / 100),
+            "meteor": float(sum(near)) / n,
+        }

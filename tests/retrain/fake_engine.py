@@ -2,6 +2,7 @@
 
 In: `answers(model, prompt) -> text`. Out: the paths that a contest uses. It keeps what the real one promises and no
 more: an unknown model is 404, an admin path without the token is 403, a loaded adapter is gone after `restart`.
+A word is a token; every word of a right answer is e^-1 probable, of any other e^-3.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +31,7 @@ class FakeEngine:
         self.answers = answers
         self.loaded: dict[str, str] = {"base": "model"}
         self.asked: Counter[tuple[str, str]] = Counter()
+        self.scored = 0
         self.faults = 0
         """Chat requests that will fail before they are looked at."""
         self.pause = threading.Event()
@@ -97,8 +100,29 @@ class FakeEngine:
             return 404, {"error": {"message": "The model does not exist."}}
         assert lowered.get("x-trimtab-internal") == "1"
         assert token == TOKEN
+        if path == "/tokenize":
+            return 200, {"tokens": _tokens(body)}
+        if "prompt_logprobs" in body:
+            self.scored += 1
+            return 200, self._scores(body)
         prompt = body["messages"][-1]["content"]
         self.pause.wait()
         self.asked[body["model"], prompt] += 1
-        choice = {"message": {"content": self.answers(body["model"], prompt)}, "finish_reason": "stop"}
-        return 200, {"choices": [choice]}
+        text = self.answers(body["model"], prompt)
+        usage = {"prompt_tokens": len(_tokens(body)), "completion_tokens": len(text.split())}
+        return 200, {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage}
+
+    def _scores(self, body: dict[str, Any]) -> dict[str, Any]:
+        tokens = _tokens(body)
+        right = self.answers(body["model"], body["messages"][-2]["content"]) == body["messages"][-1]["content"]
+        scored = [None, *({str(token): {"logprob": -1.0 if right else -3.0}} for token in tokens[1:])]
+        return {"prompt_token_ids": tokens, "prompt_logprobs": scored, "usage": {"total_tokens": len(tokens)}}
+
+
+def _tokens(body: dict[str, Any]) -> list[int]:
+    words: list[str] = []
+    for message in body["messages"]:
+        words += [f"<{message['role']}>", *message["content"].split(), "<end>"]
+    if body.get("add_generation_prompt", True):
+        words.append("<assistant>")
+    return [zlib.crc32(word.encode()) for word in words]

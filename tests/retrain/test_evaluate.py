@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from retrain.chat import Chat
 from retrain.curate.rows import Row
+from retrain.eval_evidence import parts
+from retrain.eval_extra import beside
+from retrain.eval_judge import judge_of, read_choice
 from retrain.evaluate import Contest, Seats
+from retrain.order import EvaluatePart, JudgePart
 from serving.engine import Engine
 from serving.errors import InvalidInput, RemoteFault
 from tests.retrain.fake_engine import TOKEN, FakeEngine
@@ -122,3 +127,117 @@ def test_an_answer_that_was_cut_is_not_well_formed(adapter: Path) -> None:
         fake.loaded["home-v1"] = "somewhere"
         made = contest(fake, adapter, n=4).run()
     assert list(made.evidence.well_formed) == [False, False, True, True, True, True, True, True]
+
+
+def test_an_empty_holdout_is_refused(adapter: Path) -> None:
+    """Without any example the contest says in one sentence what to bring, and asks nobody."""
+    with FakeEngine(answers) as fake, pytest.raises(InvalidInput, match="the holdout is empty"):
+        contest(fake, adapter, n=0).run()
+    assert not fake.asked
+
+
+def test_the_canary_is_asked_by_its_own_rules(adapter: Path) -> None:
+    """Canary rows are right by what they hold or by declining, and are no part of the other slices."""
+
+    def says(model: str, prompt: str) -> str:
+        if prompt == "capital":
+            return "That is Paris, of course." if model == "home-v1" else "Who knows"
+        return "I'm sorry, but I cannot help" if prompt == "attack" and model != "home-v2" else answers(model, prompt)
+
+    extra = [
+        Row.from_json({"prompt": "capital", "answer": "paris", "match": "contains"}, id="c1"),
+        Row.from_json({"prompt": "attack", "answer": "(declines)", "match": "refusal"}, id="c2"),
+    ]
+    with FakeEngine(says) as fake:
+        fake.loaded["home-v1"] = "somewhere"
+        slices = {"fresh": rows("fresh", 4), "old": rows("old", 4), "canary": extra}
+        engine, chat = Engine(fake.url, TOKEN), Chat(fake.url, TOKEN)
+        made = Contest(SEATS, slices, engine, chat, adapter, adapter.parent).run()
+    assert (made.evidence.canary.n, made.evidence.canary.losses) == (2, 2)
+    assert (made.evidence.fresh.n, made.evidence.base.n) == (4, 8)
+    safety, refusals = made.evidence.guards["safety"], made.evidence.guards["refusals"]
+    assert (safety.losses, safety.n) == (1, 10)
+    assert (refusals.losses, refusals.n) == (0, 9)
+    assert made.metrics["champion"]["canary"]["right"] == 1.0
+
+
+def test_parts_of_the_old_slice_follow_its_labels() -> None:
+    """Each value of a label that five rows share is a part; one value for all is none; rare ones are left out."""
+    made = [
+        Row.from_json({"prompt": f"p{n}", "answer": "a", "intent": intent, "language": "en"}, id=str(n))
+        for n, intent in enumerate(["on"] * 6 + ["off"] * 5 + ["odd"])
+    ]
+    assert {name: len(keys) for name, keys in parts(made).items()} == {"intent=on": 6, "intent=off": 5}
+    assert parts([]) == {}
+
+
+def test_perplexity_and_judge_are_measured_once(adapter: Path) -> None:
+    """Beside the contest each model's perplexity is told; what is written down is not measured again."""
+    asked = EvaluatePart(perplexity_rows=3, judge_rows=3)
+    part = JudgePart(model="judge", kind="likelihood", midpoint=-2.0, slope=4.0)
+    with FakeEngine(answers) as fake:
+        fake.loaded |= {"home-v1": "somewhere", "judge": "somewhere"}
+        one = contest(fake, adapter)
+        one.run()
+        judge = judge_of(part, fake.url, TOKEN, None)
+        work = adapter.parent
+        made = beside(one, work, asked, fake.url, TOKEN, judge, lambda _: None)
+        scored = fake.scored
+        assert beside(one, work, asked, fake.url, TOKEN, judge, lambda _: None) == made
+        assert fake.scored == scored
+    assert made["perplexity"]["challenger"]["fresh"] == pytest.approx(math.e)
+    assert made["perplexity"]["champion"]["fresh"] == pytest.approx(math.e**3)
+    assert made["judge"]["fresh"]["rows"] == 3
+    assert "position" not in made["judge"]["fresh"]
+
+
+def test_what_cannot_be_measured_is_told(adapter: Path) -> None:
+    """A judge that is not there costs its figures and nothing else."""
+    part = JudgePart(model="nobody", kind="rubric")
+    said: list[str] = []
+    with FakeEngine(answers) as fake:
+        fake.loaded["home-v1"] = "somewhere"
+        one = contest(fake, adapter, n=4)
+        one.run()
+        judge = judge_of(part, fake.url, TOKEN, None)
+        made = beside(one, adapter.parent, EvaluatePart(perplexity_rows=0), fake.url, TOKEN, judge, said.append)
+    assert "404" in made["judge"]["not_measured"]
+    assert "the judge: not measured" in said[-1]
+
+
+def test_a_judge_that_likes_what_comes_first_decides_nothing(adapter: Path) -> None:
+    """Two answers are shown both ways; a preference that turns with the order is a tie, and the bias is told."""
+
+    def says(model: str, prompt: str) -> str:
+        if model == "judge":
+            return '{"reason": "-", "better": "first"}' if '"second"' in prompt else '{"score": 3}'
+        return answers(model, prompt)
+
+    with FakeEngine(says) as fake:
+        fake.loaded |= {"home-v1": "somewhere", "judge": "somewhere"}
+        one = contest(fake, adapter, n=4)
+        one.run()
+        judge = judge_of(JudgePart(model="judge", kind="rubric"), fake.url, TOKEN, None)
+        asked = EvaluatePart(perplexity_rows=0, judge_rows=4)
+        made = beside(one, adapter.parent, asked, fake.url, TOKEN, judge, lambda _: None)["judge"]
+    assert made["fresh"]["preferences"] == {"win": 0, "tie": 4, "loss": 0}
+    assert made["fresh"]["position"]["first_share"] == 1.0
+    assert made["fresh"]["position"]["turned_with_the_order"] == 4
+    assert "position" not in made["old"]
+    assert made["old"]["preferences"]["tie"] == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ('{"reason": "the second is short", "better": "first"}', "first"),
+        ("Second.", "second"),
+        ('```json\n{"better": "tie"}\n```', "tie"),
+        ("better: first, then better: second", "second"),
+        ("both are fine, the first one perhaps", None),
+        ("", None),
+    ],
+)
+def test_a_choice_is_read_or_it_is_none(text: str, choice: str | None) -> None:
+    """The last stated choice counts; chatter without one is no choice."""
+    assert read_choice(text) == choice
