@@ -75,24 +75,47 @@ def normal_scores(levels: NDArray[np.intp]) -> NDArray[np.float64]:
     return out
 
 
+_BLOCK = 16
+
+
 class Pool:
-    """`at_least` (s, 513): how many ranked records stood at this level or above; the first column is how many in all.
+    """How many ranked records stood at each level, `counts` (s, 32, 16); in each block or above, `above` (s, 33).
 
     A record that has no such score (level -1) is not counted and gets no p-value (nan).
     """
 
     def __init__(self, scores: int) -> None:
-        self.at_least = np.zeros((scores, LEVELS + 1), np.int32)
+        self.counts = np.zeros((scores, LEVELS // _BLOCK, _BLOCK), np.int32)
+        self.above = np.zeros((scores, LEVELS // _BLOCK + 1), np.int32)
         self._score = np.arange(scores)
-        self._level = np.arange(LEVELS + 1)
 
     def add(self, levels: NDArray[np.intp]) -> None:
         """Take one record in."""
-        self.at_least += self._level <= levels[:, None]
+        block, place = levels // _BLOCK, levels % _BLOCK
+        self.counts[self._score, block, place] += levels >= 0
+        self.above += block[:, None] >= _BLOCKS
 
     def p_values(self, levels: NDArray[np.intp], ties: NDArray[np.float64]) -> NDArray[np.float64]:
         """P-values (s,) in (0, 1) of one record not yet taken in; small means higher than most. `ties` uniform (s,)."""
-        greater = self.at_least[self._score, levels + 1]
-        equal = self.at_least[self._score, levels] - greater
-        p: NDArray[np.float64] = (greater + ties * (equal + 1)) / (self.at_least[:, 0] + 1)
+        block, place = levels // _BLOCK, levels % _BLOCK
+        near = self.counts[self._score, block]
+        greater = self.above[self._score, block + 1] + (near * (place[:, None] < _PLACES)).sum(axis=1)
+        equal = near[self._score, place]
+        p: NDArray[np.float64] = (greater + ties * (equal + 1)) / (self.above[:, 0] + 1)
         return np.where(levels < 0, np.nan, np.clip(p, 1e-12, 1 - 1e-12))
+
+    def levels(self) -> NDArray[np.int32]:
+        """How many stood at each level (s, 512): all there is to keep."""
+        return self.counts.reshape(len(self.counts), LEVELS)
+
+    @classmethod
+    def of(cls, counts: NDArray[np.int32]) -> Self:
+        """The pool whose `levels` these are."""
+        self = cls(len(counts))
+        self.counts[:] = counts.reshape(self.counts.shape)
+        self.above[:, :-1] = np.cumsum(self.counts.sum(axis=2)[:, ::-1], axis=1)[:, ::-1]
+        return self
+
+
+_BLOCKS = np.arange(LEVELS // _BLOCK + 1)
+_PLACES = np.arange(_BLOCK)

@@ -46,7 +46,7 @@ _NEAR = 50
 
 FORGET_ROWS = 500.0
 """Rows after which what a user staked or won counts 1/e: a user who stays for thousands of rows is traffic."""
-_WON_SHARE, _WON_LEAST = 0.35, math.log(6.0)
+_WON_SHARE, _WON_LEAST = 0.5, math.log(6.0)
 """One user may win this power of the budget in a bet, and at least sixfold: one alone stays short of an alarm."""
 KEPT = 256
 """Users remembered, the latest ones; who was last seen longer ago starts anew."""

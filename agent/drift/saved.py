@@ -7,16 +7,16 @@ Must never know: how the parts work, or where the bytes are kept.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.drift.conformal import LEVELS, Grid, Pool
+from agent.drift.conformal import Grid, Pool
 from agent.drift.core import ALL, RECENT, Core, Seen, evidence
 from agent.drift.dependence import Kin
 from agent.drift.learner import Learner
 from agent.drift.ngrams import Table
-from agent.drift.scores import NAMES, Scorer
+from agent.drift.scores import Scorer
 from agent.drift.seasons import Seasons
 from agent.drift.state import named, pack, part, unpack
 from agent.types import InvalidInput
@@ -45,7 +45,7 @@ def save(core: Core) -> bytes:
     arrays: Arrays = {
         "grid": np.array([core.grid.middle, core.grid.spread]),
         "usual": np.array([core.usual, core.spread]),
-        "pools": np.array([-np.diff(pool.at_least, axis=1) for pool in core.pools]),
+        "pools": np.array([pool.levels() for pool in core.pools]),
         "m": core.bets.m,
         "c": core.bets.c,
         "since": core.bets.since,
@@ -78,7 +78,7 @@ def load(state: bytes) -> Core:
         scorer=Scorer(tables, spread, meta["texts"], meta["templates"]),
         grid=Grid(*arrays["grid"]),
         seasons=Seasons(tuple(meta["seasons"])),
-        pools=[_pool(counts) for counts in arrays["pools"]],
+        pools=[Pool.of(counts) for counts in arrays["pools"]],
         learner=Learner.from_arrays(part(arrays, "learner"), meta["pool_ids"]),
         kin=Kin.from_arrays(part(arrays, "kin"), meta["kin"], meta["budget_rows"]),
         usual=arrays["usual"][0],
@@ -86,9 +86,3 @@ def load(state: bytes) -> Core:
         bets=bets,
         recent=deque((Seen(row, name, scores) for row, name, scores in seen), maxlen=RECENT),
     )
-
-
-def _pool(counts: Any) -> Pool:
-    pool = Pool(len(NAMES))
-    pool.at_least[:, :LEVELS] = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
-    return pool

@@ -19,7 +19,10 @@ from tests.agent.drift.streams import START, strange, stream
 
 
 def _by(records: list[Record], size: int, name: str = "user") -> list[Record]:
-    return [dataclasses.replace(record, **{name: f"{name}{i // size}"}) for i, record in enumerate(records)]
+    names = [f"{name}{i // size}" for i in range(len(records))]
+    if name == "conversation":
+        return [dataclasses.replace(record, conversation=x) for record, x in zip(records, names, strict=True)]
+    return [dataclasses.replace(record, user=x) for record, x in zip(records, names, strict=True)]
 
 
 def test_independent_records_keep_their_stakes() -> None:

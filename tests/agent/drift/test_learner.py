@@ -40,8 +40,9 @@ def test_learned_p_values_are_uniform_without_change() -> None:
         root = math.sqrt(p.size)
         mean, low = (p.mean() - 0.5) * math.sqrt(12) * root, (np.mean(p <= 0.05) - 0.05) / math.sqrt(0.0475) * root
         z.append((mean, low, float(np.mean((p[1:] - 0.5) * (p[:-1] - 0.5))) * 12 * root))
-    assert np.abs(np.mean(z, axis=0)).max() * math.sqrt(30) < 4
-    assert (np.square(z).mean(axis=0) < 1 + 4 * math.sqrt(2 / 30)).all()
+    found = np.array(z)
+    assert np.abs(found.mean(axis=0)).max() * math.sqrt(30) < 4
+    assert (np.square(found).mean(axis=0) < 1 + 4 * math.sqrt(2 / 30)).all()
 
 
 def test_a_topic_that_comes_is_learned() -> None:
