@@ -1,0 +1,61 @@
+"""`trimtab eval show ORDER`: what a contest found, in a terminal or as a page.
+
+In: an order's id or folder. Out: tables on stdout, an HTML file. Must never know: how contests are held.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from serving.errors import InvalidInput
+
+app = typer.Typer(help="Read the contests of retraining orders.", add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Read the contests of retraining orders."""
+
+
+@app.command()
+def show(
+    order: Annotated[str, typer.Argument(help="The order's id, or its folder.", show_default=False)],
+    html: Annotated[Path | None, typer.Option(help="Write everything into this one HTML page.")] = None,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", "-s", help="The agent's settings, for where orders lie.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Examples of each change in the terminal.")] = 10,
+) -> None:
+    """The gate's table, the figures of all three models, and the examples that got better and worse."""
+    from retrain import eval_html, eval_show
+
+    report = eval_show.read(folder_of(order, settings))
+    if html is None:
+        Console(soft_wrap=False).print(eval_show.tables(report, examples))
+        return
+    try:
+        html.write_text(eval_html.page(report), encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(
+            f"{html} cannot be written ({error.strerror}): give a file in a folder that exists"
+        ) from error
+    typer.echo(html.resolve())
+
+
+def folder_of(order: str, settings: Path | None) -> Path:
+    """The folder of an order that is given by id or by path. Raises InvalidInput when there is none."""
+    from agent.settings import load
+
+    if Path(order).is_dir():
+        return Path(order)
+    if Path(order).is_file():
+        return Path(order).parent
+    orders = load(settings).home / "orders"
+    if order in ("", ".", "..") or "/" in order or not (orders / order).is_dir():
+        known = ", ".join(sorted(path.name for path in orders.glob("*") if path.is_dir())[-5:])
+        raise InvalidInput(f"there is no order {order!r} in {orders}" + (f"; the newest are {known}" if known else ""))
+    return orders / order
