@@ -1,7 +1,10 @@
 """Whether an adapter folder is one that the engine can load, read off its files before the engine is asked.
 
 In: a folder and the engine's rank limit. Out: nothing, or `Unservable` with the reason.
-Must never know: HTTP, the store. The limits are those of vLLM's PEFT loader (`vllm/lora/peft_helper.py`).
+Must never know: HTTP, the store. The limits are those of vLLM's PEFT loader (`vllm/lora/peft_helper.py`), and two that
+it does not tell of: updates of lm_head and of embed_tokens load without a word and are then not applied, because
+`trimtab serve` leaves both out of `--lora-target-modules`. Each rule is tried on a real engine by
+tests/retrain/test_servable_methods.py.
 """
 
 from __future__ import annotations
@@ -22,7 +25,11 @@ _UNLOADABLE = {
     "layer_replication": "replicates layers",
     "use_bdlora": "is block-diagonal",
     "use_qalora": "uses QALoRA",
+    "trainable_token_indices": "trains single tokens (trainable_token_indices)",
+    "target_parameters": "trains bare parameters (target_parameters)",
 }
+_UNAPPLIED = ("lm_head", "embed_tokens")
+"""Modules whose updates the engine loads and then leaves out of its answers: worse than a refusal."""
 
 
 def reason_against(config: Mapping[str, Any], max_rank: int) -> str | None:
@@ -41,6 +48,10 @@ def _reason_of_kind(config: Mapping[str, Any]) -> str | None:
     init = config.get("init_lora_weights")
     if isinstance(init, str) and init.lower() not in _PLAIN_INITS:
         return f"its init_lora_weights is {init!r}, which changes the base model's weights"
+    targets = config.get("target_modules") or ()
+    for name in _UNAPPLIED:
+        if name in targets or any(str(target).endswith(f".{name}") for target in targets):
+            return f"it updates {name}, which the engine would load and not apply"
     return None
 
 
@@ -67,5 +78,5 @@ def check_servable(folder: Path, max_rank: int) -> None:
     reason = reason_against(config, max_rank)
     if reason:
         raise Unservable(f"The adapter {folder} cannot be served: {reason}.")
-    if not any((folder / name).is_file() for name in ("adapter_model.safetensors", "adapter_model.bin")):
-        raise Unservable(f"{folder} holds no weights (adapter_model.safetensors).")
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise Unservable(f"{folder} holds no weights (adapter_model.safetensors); other forms are not read.")

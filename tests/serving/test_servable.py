@@ -44,6 +44,11 @@ def test_an_ordinary_lora_can_be_served(tmp_path: Path) -> None:
         ({"r": None}, "not a whole number above 0"),
         ({"use_qalora": True}, "QALoRA"),
         ({"init_lora_weights": "pissa"}, "changes the base model"),
+        ({"trainable_token_indices": [5]}, "single tokens"),
+        ({"target_parameters": ["experts.gate_up_proj"]}, "bare parameters"),
+        ({"target_modules": ["q_proj", "lm_head"]}, "lm_head, which the engine would load and not apply"),
+        ({"target_modules": ["model.embed_tokens"]}, "embed_tokens"),
+        ({"target_modules": "(q_proj|lm_head)"}, "lm_head"),
     ],
 )
 def test_what_cannot_be_served_has_a_reason(change: dict[str, Any], reason: str) -> None:
