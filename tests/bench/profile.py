@@ -34,20 +34,22 @@ WHYLOGS_ROWS = 300
 
 def measure(scale: Scale) -> list[Figure]:
     """The figures of features, profiles and distances, in this order."""
-    exchanges, rounds = _exchanges(scale.of(400, 40)), scale.of(9, 2)
-    figures = _features(exchanges, rounds)
-    say(f"    features: {figures[0].value:.0f} us a message")
+    n, rounds = scale.of(400, 40), scale.of(9, 2)
+    exchanges = _exchanges(n)
+    figures = [*_features("", "prose", _exchanges(n, plain=True), rounds)]
+    figures += _features("technical_", "technical text", exchanges, rounds)
+    say("    features: " + ", ".join(figure.measured for figure in figures))
     rows = _rows([features(exchange) for exchange in exchanges], ROWS)
     return [*figures, *_profile(rows, rounds), *_distances(rows, rounds)]
 
 
-def _exchanges(n: int) -> list[Exchange]:
+def _exchanges(n: int, *, plain: bool = False) -> list[Exchange]:
     """Exchanges whose prompt and answer have 700 characters each."""
-    talks = texts.talks(n, seed=11, prompt_chars=texts.ANSWER_CHARS)
+    talks = texts.talks(n, seed=11, prompt_chars=texts.ANSWER_CHARS, plain=plain)
     return [assemble(texts.capture(i + 1, texts.request(t), texts.streamed(t, i))) for i, t in enumerate(talks)]
 
 
-def _features(exchanges: Sequence[Exchange], rounds: int) -> list[Figure]:
+def _features(name: str, text: str, exchanges: Sequence[Exchange], rounds: int) -> list[Figure]:
     """Both messages of an exchange are measured, so that one message is half of it."""
     messages = [text for exchange in exchanges for text in (exchange.prompt, exchange.answer)]
     raw = [text.encode() for text in messages]
@@ -60,15 +62,15 @@ def _features(exchanges: Sequence[Exchange], rounds: int) -> list[Figure]:
         rounds,
     )
     us = {key: seconds / len(messages) * 1e6 for key, seconds in best.items()}
-    says = f"features of a message of {texts.ANSWER_CHARS} characters"
+    says = f"features of a message of {texts.ANSWER_CHARS} characters, {text}"
     return [
         Figure(
-            name="features_us", says=f"{says}, without language", value=us["plain"], unit="us", bound=FEATURES_US,
+            name=f"{name}features_us", says=f"{says}, no language", value=us["plain"], unit="us", bound=FEATURES_US,
             baseline=us["zlib"], against="zlib level 1 of the same text",
         ),
         Figure(
-            name="language_us", says="its language on top", value=us["language"] - us["plain"], unit="us",
-            bound=LANGUAGE_US, baseline=us["zlib"], against="zlib level 1 of the same text",
+            name=f"{name}language_us", says=f"its language on top, {text}", value=us["language"] - us["plain"],
+            unit="us", bound=LANGUAGE_US, baseline=us["zlib"], against="zlib level 1 of the same text",
         ),
     ]  # fmt: skip
 

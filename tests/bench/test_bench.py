@@ -21,7 +21,7 @@ FIELDS = {
     "overload": {"unreachable_miscounted", "restarting_miscounted", "paced_miscounted", "restarting_p99_ms"},
     "intake": {"whole_per_s", "streamed_per_s", "tokens_per_s", "technical_whole_per_s"},
     "storage": {"rows_per_s", "rows_per_s_wall"},
-    "profile": {"features_us", "rows_per_s", "bytes", "distances_ms"},
+    "profile": {"features_us", "technical_features_us", "rows_per_s", "bytes", "distances_ms"},
     "drift": {"backtest_s_per_1000", "update_us", "state_bytes"},
     "sidecar": {"rest_mb", "empty_mb", "start_s"},
 }
