@@ -47,6 +47,8 @@ def test_an_order_is_evaluated_where_it_will_be_served(
             assert {line["model"] for line in answers} == {"home-v1", "home-v2", "base"}
             assert {line["finish"] for line in answers} <= {"stop", "length"}
             assert artifacts.verify(Path(version.path)) == version.digest
+            perplexity = artifacts.manifest(Path(version.path))["metrics"]["perplexity"]
+            assert 1 <= perplexity["challenger"]["old"] < perplexity["base"]["old"]
             engine.load("home-v2", version.path)
             probes = read_probes(version)
             assert engine.probe("home-v2", [messages for messages, _ in probes]) == [was for _, was in probes]
