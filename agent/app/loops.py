@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,12 +24,21 @@ Loop = Callable[[datetime], Any]
 
 @dataclass
 class Health:
-    """How one loop fares: `lag_s` is how long its last call took, `faults` how many calls raised."""
+    """How one loop fares: `lag_s` is how long its last call took, `faults` how many calls raised.
+
+    `ended` is when it last finished a round, on the monotonic clock; before the first round, when it was made.
+    """
 
     calls: int = 0
     faults: int = 0
     lag_s: float = 0.0
     says: str = ""
+    ended: float = field(default_factory=time.monotonic)
+
+    @property
+    def behind_s(self) -> float:
+        """Seconds since it last finished a round; grows while a call hangs."""
+        return time.monotonic() - self.ended
 
 
 class Loops:
@@ -66,4 +75,5 @@ class Loops:
                 log.exception("loop %s failed (it is tried again at the next tick)", name)
             health.says = says
         health.calls += 1
-        health.lag_s = time.monotonic() - began
+        health.ended = time.monotonic()
+        health.lag_s = health.ended - began

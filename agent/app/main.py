@@ -17,8 +17,8 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import uvicorn
@@ -26,11 +26,12 @@ from sqlalchemy.exc import OperationalError
 
 from agent.app.keep import EVERY_S, Janitor, text_gate
 from agent.app.loops import Loops
+from agent.app.monitors import Monitors
 from agent.app.own import OwnRequests
+from agent.app.pulse import Pulse
 from agent.app.reports import Reports
 from agent.app.steer import Steer
 from agent.app.watch import Watch, read_reference
-from agent.export.metrics import ProcessInfo, render
 from agent.intake.attach import Desk, Doors, Tally
 from agent.intake.names import read_names
 from agent.intake.redact import Redactor
@@ -43,8 +44,6 @@ from agent.quality.room import feedback, judge_once
 from agent.rollout.act import Rollout, adopt
 from agent.settings import Settings
 from agent.store import Store
-from agent.store.pages import file_bytes
-from agent.store.snapshot import snapshot
 from agent.types import InvalidInput
 from agent.web.api import create_app
 from agent.web.attach import attach
@@ -100,6 +99,12 @@ class Agent:
             settings.tick_s,
             {"keep": EVERY_S},
         )
+        self.pulse = Pulse()
+        self.monitors = Monitors(
+            settings=settings, store=self.store, gate=self.gate, intake=self.intake, loops=self.loops,
+            pulse=self.pulse, shares=lambda: self.rollout.shares, now=now, started_at=self.started_at,
+            judging=self.judge is not None, lock=Lock(),
+        )  # fmt: skip
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -111,12 +116,14 @@ class Agent:
         log.info("agent for %r: status page %s, socket %s", self.settings.alias, address, self.settings.socket)
         web = self._web()
         serving = asyncio.create_task(web.serve())
+        beating = asyncio.create_task(self.pulse.beat())
         try:
             self.loops.start()
             await asyncio.wait({serving, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 serving.result()
         finally:
+            beating.cancel()
             await asyncio.to_thread(self.loops.stop)
             await asyncio.to_thread(self.launcher.stop)
             await self.intake.stop()
@@ -155,26 +162,11 @@ class Agent:
             redact=self._redact,
         )
 
-    def _render(self) -> bytes:
-        seen = snapshot(self.store, self.settings.alias, now(), self.rollout.shares or None)
-        return render(seen, self._process())
-
-    def _process(self) -> ProcessInfo:
-        return ProcessInfo(
-            version=own_version(),
-            started_at=self.started_at,
-            resident_bytes=resident_bytes(),
-            judge_enabled=self.judge is not None,
-            quality_floor=self.settings.quality.floor,
-            loop_lag_s={name: health.lag_s for name, health in self.loops.health.items()},
-            loop_faults={name: health.faults for name, health in self.loops.health.items()},
-            text_paused=self.gate.paused,
-            text_dropped=self.gate.without_text,
-            database_bytes=file_bytes(self.store.engine),
-        )
-
     def _live(self) -> dict[str, Any]:
-        health = {name: vars(h) for name, h in self.loops.health.items()}
+        health = {
+            name: {"calls": h.calls, "faults": h.faults, "lag_s": h.lag_s, "behind_s": h.behind_s, "says": h.says}
+            for name, h in self.loops.health.items()
+        }
         shares = dict(self.rollout.shares) or None
         return {
             "loops": health,
@@ -188,8 +180,9 @@ class Agent:
 
     def _web(self) -> uvicorn.Server:
         app = create_app(
-            self.store, self.settings.alias, redact=self._redact, render_metrics=self._render,
-            feedback=self._feedback, live=self._live, reports=self.settings.home / "reports", now=now,
+            self.store, self.settings.alias, redact=self._redact, render_metrics=self.monitors.text,
+            render_openmetrics=self.monitors.openmetrics, feedback=self._feedback, live=self._live,
+            reports=self.settings.home / "reports", now=now,
         )  # fmt: skip
         attach(app, self.doors, self._attach_token)
         http = self.settings.http
@@ -263,17 +256,3 @@ def write_address(path: Path, address: str) -> None:
     scratch = path.with_suffix(".tmp")
     scratch.write_text(json.dumps({"url": address, "pid": os.getpid()}))
     scratch.replace(path)
-
-
-def own_version() -> str:
-    """The version of the installed distribution."""
-    try:
-        return version("trimtab")
-    except PackageNotFoundError:
-        return "0"
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process, in bytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.export.metrics import reference
+from agent.export.table import reference
 
 BEGIN, END = "<!-- metrics -->\n", "<!-- /metrics -->"
 

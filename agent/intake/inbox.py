@@ -34,6 +34,11 @@ class Inbox(Generic[T]):
         self._bytes += nbytes
         self._came.set()
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """Items that wait, and the bytes of these and of those taken but not released."""
+        return len(self._items), self._bytes
+
     def release(self, nbytes: int) -> None:
         """Bytes that were taken are dealt with: there is room for others."""
         self._bytes -= nbytes

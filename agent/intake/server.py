@@ -107,6 +107,14 @@ class IntakeServer:
         """Taps connected now."""
         return len({link.worker for link in self._links if link.worker})
 
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Exchanges that have arrived and are not stored yet, and their bytes."""
+        if self._door is None:
+            return 0, 0
+        waiting, nbytes = self._inbox.held
+        return waiting + len(self._waiting), nbytes
+
     def push_table(self, aliases: Mapping[str, Mapping[str, float]]) -> None:
         """Send the alias table to every tap, now and whenever one connects. Safe to call from any thread."""
         frame = wire.encode_table(aliases)

@@ -56,8 +56,13 @@ __all__ = [
 ]
 
 
-def snapshot(store: Store, alias: str, now: datetime, weights: Mapping[str, float] | None = None) -> Snapshot:
-    """Look once at an alias. `weights`: shares of users that the rollout loop last pushed, if known."""
+def snapshot(
+    store: Store, alias: str, now: datetime, weights: Mapping[str, float] | None = None, *, charts: bool = True
+) -> Snapshot:
+    """Look once at an alias. `weights`: shares of users that the rollout loop last pushed, if known.
+
+    Without `charts` the two series are empty: monitors draw their own.
+    """
     capture = Capture(**store.capture_counts())
     with store.transaction() as session:
         adapters = session.exec(
@@ -82,7 +87,7 @@ def snapshot(store: Store, alias: str, now: datetime, weights: Mapping[str, floa
             adapters=tuple(AdapterSeen(**looks.fields(AdapterSeen, row)) for row in adapters),
             rollout=looks.rollout(session, alias, weights),
             events=looks.events(session),
-            evidence_series=series.evidence_series(session, versions, width),
-            quality_series=series.quality_series(session, versions, width),
+            evidence_series=series.evidence_series(session, versions, width) if charts else (),
+            quality_series=series.quality_series(session, versions, width) if charts else (),
             alarm_rowids=looks.alarm_rowids(session, alias),
         )

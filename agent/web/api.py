@@ -25,6 +25,7 @@ from agent.store.snapshot import Snapshot, plain, snapshot
 from agent.types import InvalidInput, TrimtabError
 from agent.web.page import POLICY, page
 
+OPENMETRICS = "application/openmetrics-text"
 REPORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.html")
 REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; img-src data: blob:; font-src data:; "
@@ -53,6 +54,7 @@ def create_app(
     feedback: Callable[..., object],
     live: Callable[[], dict[str, Any]],
     reports: Path,
+    render_openmetrics: Callable[[], bytes] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
     """The application.
@@ -63,6 +65,7 @@ def create_app(
     """
     app = FastAPI(title="Trimtab", docs_url=None, redoc_url=None, openapi_url=None)
     _refusals(app)
+    _metrics(app, render_metrics, render_openmetrics)
 
     def look() -> tuple[Snapshot, dict[str, Any]]:
         known = live()
@@ -76,10 +79,6 @@ def create_app(
     def healthz() -> dict[str, str]:
         store.last_rowid()
         return {"status": "ok"}
-
-    @app.get("/metrics")
-    def metrics() -> Response:
-        return Response(render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/v1/status")
     def status() -> JSONResponse:
@@ -105,6 +104,16 @@ def create_app(
         return FileResponse(path, media_type="text/html", headers=_guarded(REPORT_POLICY))
 
     return app
+
+
+def _metrics(app: FastAPI, text: Callable[[], bytes], openmetrics: Callable[[], bytes] | None) -> None:
+    """What monitors read, in the form that they ask for; in a thread of the pool, so that the event loop goes on."""
+
+    @app.get("/metrics")
+    def metrics(request: Request) -> Response:
+        if openmetrics is not None and OPENMETRICS in request.headers.get("accept", ""):
+            return Response(openmetrics(), media_type=f"{OPENMETRICS}; version=1.0.0; charset=utf-8")
+        return Response(text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _guarded(policy: str) -> Mapping[str, str]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as text_families
+from prometheus_client.registry import Collector
 
-from agent.export.metrics import METRICS, ProcessInfo, reference, render
+from agent.export.exemplars import EXEMPLARS
+from agent.export.metrics import LABEL_CHARS, METRICS, Known, Metric, ProcessInfo, bounded, reference, render
+from agent.export.reads import READS
 from agent.store import Store
+from agent.store.figures import MISMATCHES, figures
 from agent.store.snapshot import snapshot
 from tests.estate import story
 from tests.needs import need
@@ -26,9 +36,22 @@ PROCESS = ProcessInfo(
     resident_bytes=99_000_000,
     judge_enabled=True,
     quality_floor=0.7,
+    quality_objective=0.8,
     loop_lag_s={"watch": 0.2, "judge": 1.5},
+    loop_round_s={"watch": 0.1, "judge": 0.5},
     loop_faults={"watch": 0, "judge": 2},
+    database_limit_bytes=2 * 1024**3,
+    judge={"chosen": 640, "over_budget": 15, "failed": 6},
+    judge_budget_left=7.5,
+    alerts={"retrain": 3},
 )
+NOT_IN_THE_STORY = {
+    "trimtab_rollout_last_rolled_back_timestamp_seconds",
+    "trimtab_rollout_promoted_timestamp_seconds",
+    "trimtab_adapter_mismatch_timestamp_seconds",
+    "trimtab_order_heartbeat_timestamp_seconds",
+    "trimtab_drift_distance",
+}
 SAMPLE = re.compile(r'^([a-z_0-9]+)(?:\{((?:[a-z_0-9]+="(?:[^"\\\n]|\\[\\n"])*",?)*)\})? (\S+)$')
 LABEL = re.compile(r'([a-z_0-9]+)="((?:[^"\\\n]|\\[\\n"])*)"')
 
@@ -68,9 +91,15 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
+def known(store: Store) -> Known:
+    """What is known of a store at the end of the story."""
+    seen = snapshot(store, "home", story.at(story.ROWS), charts=False)
+    return Known(seen=seen, figures=figures(store, "home"), process=PROCESS)
+
+
 def rendered(store: Store) -> tuple[Parsed, dict[str, str]]:
     """The metrics of a store, read back."""
-    return parse(render(snapshot(store, "home", story.at(story.ROWS)), PROCESS).decode())
+    return parse(render(known(store)).decode())
 
 
 def value(samples: Parsed, name: str, **labels: str) -> float:
@@ -87,7 +116,7 @@ def test_every_declared_metric_is_exported_and_no_other(store: Store) -> None:
     for name, labels in samples:
         assert {key for key, _ in labels} == declared[name]
     missing = set(declared) - {name for name, _ in samples}
-    assert missing == {"trimtab_rollout_last_rolled_back_timestamp_seconds"}
+    assert missing == NOT_IN_THE_STORY
 
 
 def test_the_numbers_are_those_of_the_store(store: Store) -> None:
@@ -133,7 +162,7 @@ def test_promtool_finds_nothing_to_say(store: Store) -> None:
     """Prometheus's own checker must accept names, types and text."""
     promtool = need("promtool", "sudo apt-get install -y --no-install-recommends prometheus")
     story.tell(store)
-    text = render(snapshot(store, "home", story.at(story.ROWS)), PROCESS)
+    text = render(known(store))
     ran = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
     assert (ran.returncode, ran.stderr.decode(), ran.stdout.decode()) == (0, "", "")
 
@@ -144,3 +173,149 @@ def test_the_readme_lists_what_is_exported() -> None:
     text = README.read_text(encoding="utf-8")
     shown = text[text.index(begin) + len(begin) : text.index(end)]
     assert shown == reference(), "run: python -m agent.export"
+
+
+def test_every_metric_has_one_reader_and_every_reader_a_metric() -> None:
+    """Table and readers must name the same metrics, each once, in Prometheus's own form of names."""
+    names = [metric.name for metric in METRICS]
+    assert len(names) == len(set(names))
+    assert set(names) == set(READS) | {"trimtab_export_left_out"}
+    assert set(EXEMPLARS) <= {metric.name for metric in METRICS if metric.kind == "counter"}
+    for metric in METRICS:
+        assert metric.name.endswith("_total") == (metric.kind == "counter"), metric.name
+        assert metric.help.endswith((".", "(capture.keep_bytes)."))
+        assert metric.most == 1 or metric.labels
+        assert metric.unit
+
+
+def test_openmetrics_says_the_same_and_names_exchanges(store: Store) -> None:
+    """The other format must hold the same numbers; its exemplars lead to exchanges that are in the store."""
+    story.tell(store)
+    text = render(known(store), openmetrics=True).decode()
+    assert text.endswith("# EOF\n")
+    families = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
+    samples = [sample for family in families for sample in family.samples]
+    read_back = {(s.name, frozenset(s.labels.items())): s.value for s in samples}
+    assert read_back == rendered(store)[0]
+    ids = {s.name: s.exemplar.labels["exchange_id"] for s in samples if s.exemplar}
+    assert set(ids) == set(EXEMPLARS) - {"trimtab_capture_unreadable_total"}
+    assert all(store.exchange(exchange_id) is not None for exchange_id in ids.values())
+    whole = {("alias", "home"), ("version", "home-v2"), ("outcome", "complete")}
+    marks = [s.exemplar for s in samples if s.name == "trimtab_exchanges_total" and set(s.labels.items()) == whole]
+    assert marks[0].labels["exchange_id"] == "chatcmpl-1240"
+    assert float(marks[0].timestamp) == story.at(1240).timestamp()
+
+
+def test_an_exemplar_that_is_too_long_is_left_away(store: Store) -> None:
+    """OpenMetrics allows 128 characters; one long id must not spoil a whole scrape."""
+    from agent.types import Grade
+
+    story.tell(store)
+    store.add_grades([Grade(exchange_id="x" * 130, source="Ann", score=1, truth=True, at=story.at(story.ROWS))])
+    text = render(known(store), openmetrics=True).decode()
+    assert 'source="Ann"} 1.0\n' in text
+    list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
+
+
+COUNTER = Metric("counter", "x_total", "things", ("alias", "source"), 3, "Things.")
+
+
+def test_a_counter_beyond_its_bound_is_added_up() -> None:
+    """However many label values come in, no count is lost and no more series than declared go out."""
+    samples = [(("home", f"s{n}"), float(n)) for n in range(10)]
+    kept, left_out = bounded(COUNTER, samples)
+    assert kept == [(("home", "s0"), 0.0), (("home", "s1"), 1.0), (("home", "other"), 44.0)]
+    assert left_out == 7
+    assert bounded(COUNTER, samples[:3]) == (samples[:3], 0)
+
+
+def test_a_gauge_beyond_its_bound_is_left_out_and_counted() -> None:
+    """The sum of gauges says nothing: the rest is left out, aloud."""
+    samples = [(("home", f"s{n}"), float(n)) for n in range(10)]
+    assert bounded(replace(COUNTER, kind="gauge"), samples) == (samples[:3], 7)
+
+
+def test_what_clients_choose_cannot_blow_up_a_scrape(store: Store) -> None:
+    """A thousand feedback sources and a name of a thousand letters must end in the declared number of series."""
+    from agent.types import Grade
+
+    def given(n: int) -> Grade:
+        return Grade(exchange_id=f"x{n}", source=f"{n:04}" + "z" * 1000, score=1, truth=True, at=story.START)
+
+    store.add_grades([given(n) for n in range(1000)])
+    samples, _ = rendered(store)
+    found = {dict(labels)["source"]: n for (name, labels), n in samples.items() if name == "trimtab_feedback_total"}
+    assert len(found) == 50
+    assert sum(found.values()) == 1000
+    assert found["other"] == 951
+    assert max(map(len, found)) == LABEL_CHARS
+    assert value(samples, "trimtab_export_left_out") == 950
+
+
+def test_a_mismatch_is_found_in_the_words_that_the_rollout_uses(store: Store) -> None:
+    """Served is not what was evaluated: the record's own words are what the metric is read from."""
+    from agent.rollout import act
+
+    source = inspect.getsource(act)
+    for pattern in MISMATCHES:
+        assert pattern.strip("% ") in source
+    assert figures(store, "home").mismatch_at is None
+    said = "home-v2 at /a is not what was evaluated: digest 3b1f instead of c90e"
+    store.record("unservable", said, story.at(5))
+    store.record("rollout", "home-v2 answers 10% of users", story.at(6))
+    assert figures(store, "home").mismatch_at == story.at(5)
+
+
+def test_distances_are_those_of_the_newest_window(store: Store) -> None:
+    """The drift board must show the newest window of the versions that answer, the greatest distance first."""
+    from agent.store.tables import ReadingRow
+
+    story.tell(store)
+
+    def row(window: str, feature: str, value: float) -> ReadingRow:
+        return ReadingRow(
+            exchange_rowid=100, window_id=window, version="home-v1", feature=feature, measure="ks", value=value,
+            at=story.START,
+        )  # fmt: skip
+
+    with store.transaction() as session:
+        session.add_all([row("w1", "digits", 0.9), row("w2", "digits", 0.1), row("w2", "words", 0.3)])
+    far = [(d.feature, d.value) for d in figures(store, "home").distances]
+    assert far == [("words", 0.3), ("digits", 0.1)]
+    samples, _ = rendered(store)
+    labels = {"alias": "home", "version": "home-v1", "feature": "words", "measure": "ks"}
+    assert value(samples, "trimtab_drift_distance", **labels) == 0.3
+
+
+class Reference(Collector):
+    """The same samples by prometheus-client's own classes."""
+
+    def __init__(self, looked: Known) -> None:
+        self.looked = looked
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """Every metric of the table that has a reader."""
+        for metric in METRICS:
+            build = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            family = build(metric.name, metric.help, labels=metric.labels)
+            for labels, number in READS[metric.name](self.looked) if metric.name in READS else ():
+                family.add_metric(labels, number)
+            yield family
+
+
+def test_it_is_what_prometheus_client_would_write(store: Store) -> None:
+    """Names, types, help, labels and values must be those of the reference implementation, hostile texts too."""
+    from agent.types import Grade
+
+    story.tell(store)
+    mark = Grade(exchange_id="x", source='a"b\\c\nd', score=1, truth=True, at=story.START)
+    store.add_grades([mark])
+    registry = CollectorRegistry()
+    registry.register(Reference(known(store)))
+    ours, theirs = (
+        {family.name: family for family in text_families(text.decode())}
+        for text in (render(known(store)), generate_latest(registry))
+    )
+    assert ours.pop("trimtab_export_left_out").samples[0].value == 0
+    del theirs["trimtab_export_left_out"]
+    assert ours == theirs
