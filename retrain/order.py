@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from retrain.curate.options import Curation, Teacher
 from retrain.recipe import Recipe
 from serving.errors import InvalidInput
 
@@ -55,12 +56,30 @@ class EnginePart(_Part):
     url: str = Field(pattern=r"^https?://")
     base_model: str = "base"
     """Served name of the bare model."""
+    max_lora_rank: int = Field(default=16, ge=1)
+    """What it was started with (`--max-lora-rank`): a recipe of a higher rank is refused before the first step."""
 
 
 class BaseModelPart(_Part):
     """The base model's weights."""
 
     path: Path
+    digest: str | None = None
+    """What the folder must have; None leaves that unchecked."""
+    use: Literal["commercial", "research"] | None = None
+    """What the adapter is for: the base's licence is held against it. None leaves the licence unchecked."""
+    licence: str | None = None
+    """The licence, where the folder does not name it (`apache-2.0`); otherwise its card is read."""
+
+
+class TrackPart(_Part):
+    """Where losses are also told to. Off unless an order asks; a tracker that is down is a warning."""
+
+    kind: Literal["mlflow", "wandb"]
+    uri: str | None = None
+    """mlflow: `sqlite:///mlflow.db` or a server's URL; wandb: a folder for its offline runs. None: in the order's."""
+    project: str = "trimtab"
+    """Experiment (mlflow) or project (wandb)."""
 
 
 class DataPart(_Part):
@@ -81,6 +100,18 @@ class DataPart(_Part):
     canary: Path | None = None
     """JSON lines like replay's, asked in the contest and never learnt: general abilities that must not be forgotten.
     A row may say `"match": "contains"` or `"match": "refusal"`."""
+    external: tuple[Path, ...] = ()
+    """More files of JSON lines like replay's, learnt beside traffic and never examined."""
+    holdouts: tuple[Path, ...] = ()
+    """Files of JSON lines that nothing may be learnt from: other benchmarks' rows, other orders' holdouts."""
+    judge_approved: float | None = Field(default=None, gt=0, le=1)
+    """From this score of the judge on, an answer that no person and no labeller spoke on is learnt as a weak label."""
+    labelling_functions: Path | None = None
+    """A Python file of Snorkel labelling functions, which label what nothing else did."""
+    teacher: Teacher | None = None
+    """Answers what is still without a label."""
+    curation: Curation = Curation()
+    """How rows are cleaned, capped and split."""
 
 
 class JudgePart(_Part):
@@ -150,6 +181,10 @@ class Order(_Part):
     data: DataPart
     recipe: Annotated[Recipe, BeforeValidator(_recipe)] = Recipe()
     init_from_champion: bool = True
+    serve: bool = True
+    """False: train only. The adapter is kept and marked, held to no contest and never served; for methods that the
+    engine cannot load."""
+    track: TrackPart | None = None
     judge: JudgePart | None = None
     gate: GatePart = GatePart()
     evaluate: EvaluatePart = EvaluatePart()
@@ -166,8 +201,8 @@ class Order(_Part):
 
     @property
     def bootstrap(self) -> bool:
-        """True when there is no engine to hold a contest in."""
-        return self.engine is None
+        """True when there is no engine to hold a contest in, or nothing to serve."""
+        return self.engine is None or not self.serve
 
     @property
     def work(self) -> Path:

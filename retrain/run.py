@@ -20,20 +20,24 @@ from agent.launch import lock
 from agent.store import Store, artifacts, convert
 from agent.store.tables import OrderRow
 from agent.types import AdapterVersion, Verdict
-from retrain import gate, publish
+from retrain import gate, preflight, publish
 from retrain.curate import Row, curate, read_rows
 from retrain.curate.curate import FRESH, OLD, TRAIN
+from retrain.curate.manifest import FILE as DATA_MANIFEST
 from retrain.eval_judge import judge_of
 from retrain.evaluate import PROBES_DRAFT, Contest, EnginePort, Evaluation, Seats
 from retrain.order import Order
 from retrain.progress import Progress
 from retrain.recipe import Recipe
 from retrain.stages import Stages
+from retrain.track import tracked
 from serving.errors import InvalidInput, TrimtabError
 
 Say = Callable[[str], None]
 ADAPTER = "adapter"
 ANSWER_SPARE_TOKENS = 4
+VALID = "valid.jsonl"
+"""Rows for early stopping, where curation sets some aside."""
 
 
 def run(
@@ -108,6 +112,8 @@ class Job:
         if not order.base_model.path.is_dir():
             raise InvalidInput(f"base_model.path {order.base_model.path} is no folder: give the base model's weights")
         publish.refuse_taken(publish.folder_of(order.home, order.challenger), order.id)
+        if self._stages.done("train") is None:
+            preflight.check(order, self._progress.line)
         if order.data.canary is not None:
             read_rows(order.data.canary, prefix="canary-")
         if order.init is not None:
@@ -121,7 +127,13 @@ class Job:
         counts = {"train": len(made.train), "holdout_fresh": len(made.fresh), "holdout_old": len(made.old)}
         left = {step["step"]: step["dropped"] for step in made.report["steps"] if step["dropped"]}
         self._progress.line(f"{_pairs(counts)}; left out: {_pairs(left) or 'nothing'}")
-        return {"counts": counts, "left_out": left, "sources": made.report["sources"]}
+        for warning in made.report["warnings"]:
+            self._progress.line(f"careful: {warning}")
+        digest = artifacts.file_sha256(self._order.work / DATA_MANIFEST)
+        return {
+            "counts": counts, "left_out": left, "sources": made.report["sources"],
+            "teacher": made.report["teacher"], "manifest_sha256": digest,
+        }  # fmt: skip
 
     def _train(self) -> dict[str, Any]:
         from retrain.train import train
@@ -134,13 +146,24 @@ class Job:
         rows = read_rows(order.work / TRAIN)
         start = f"from {order.init.name}" if order.init else "from scratch"
         self._progress.line(f"{len(rows)} rows, {order.recipe.steps} steps of {order.recipe.batch}, {start}")
-        done = train(rows, order.base_model.path, order.work / ADAPTER, order.recipe, order.init, told)
+        valid = read_rows(order.work / VALID) if (order.work / VALID).exists() else []
+        with tracked(order, self._progress.line) as tracker:
+            done = train(
+                rows, order.base_model.path, order.work / ADAPTER, order.recipe, order.init,
+                lambda step, loss: (tracker.log(step, loss=loss), told(step, loss))[1],
+                valid=valid, record_in=order.work, say=self._progress.line,
+                on_look=lambda step, loss: bool(tracker.log(step, valid_loss=loss)),
+            )  # fmt: skip
+            tracker.end(loss=done.loss, **({} if done.valid_loss is None else {"valid_loss": done.valid_loss}))
         self._progress.line(f"{done.rows} rows learnt, {done.too_long} too long, {done.seconds:.0f} s")
         return {
             "recipe": done.recipe.to_json(),
             "rows": done.rows,
             "too_long": done.too_long,
             "loss": done.loss,
+            "valid_loss": done.valid_loss,
+            "steps": done.steps,
+            "stopped": done.stopped,
             "seconds": round(done.seconds, 1),
             "base_digest": artifacts.base_digest(order.base_model.path),
         }
@@ -217,11 +240,12 @@ class Job:
             "recipe": trained["recipe"],
             "data": done,
             "metrics": metrics,
+            "train_only": preflight.train_only(order),
             "verdict": convert.verdict_json(verdict) if verdict else None,
             "created_at": _now().isoformat(),
         }
         digest = publish.seal(folder, facts, probes)
-        accepted = verdict is None or verdict.accepted
+        accepted = order.serve and (verdict is None or verdict.accepted)
         waits = verdict is not None and accepted and order.gate.approval == "required"
         if not accepted:
             self._forget()
@@ -239,6 +263,8 @@ class Job:
         )
         kind = verdict.kind.value.replace("_", " ") if verdict else "published without a contest"
         says = f"{order.challenger}: {kind}"
+        if not order.serve:
+            says = f"{order.challenger}: trained, {preflight.train_only(order)}"
         if verdict is not None:
             says += f" ({'; '.join(gate.reasons(verdict))})"
         if waits:

@@ -1,7 +1,7 @@
-"""The curation stage: sources, split, conflicts, duplicates, caps; in this order, with a count at each step.
+"""The curation stage: rows from every source, the line of steps, files, a report.
 
-In: an order, the store, the order's work folder. Out: train.jsonl, holdout_fresh.jsonl, holdout_old.jsonl and
-report.json in that folder. Must never know: torch, the engine.
+In: an order, the store, the order's work folder. Out: train.jsonl, valid.jsonl, holdout_fresh.jsonl, holdout_old.jsonl,
+report.json with data.html beside it, data.json in that folder. Must never know: torch, the engine.
 """
 
 from __future__ import annotations
@@ -9,150 +9,201 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.store import Store
-from retrain.curate import conflicts, duplicates, sources, split
-from retrain.curate.rows import Row, read_marked, write_rows
-from retrain.order import Order
+from agent.store.forgotten import marks
+from retrain.curate import manifest, page, sources, teacher, weak
+from retrain.curate.compare import compare
+from retrain.curate.labellers import load_labeller
+from retrain.curate.line import Curated, Label, Line, Marked, Material
+from retrain.curate.options import Curation
+from retrain.curate.rows import Row, write_rows
 from serving.errors import InvalidInput
 
-EXAMPLES = 5
-TRAIN, FRESH, OLD, REPORT = "train.jsonl", "holdout_fresh.jsonl", "holdout_old.jsonl", "report.json"
+if TYPE_CHECKING:
+    from retrain.order import Order
 
+__all__ = ["FRESH", "OLD", "REPORT", "TRAIN", "VALID", "Curated", "curate", "curate_rows"]
 
-@dataclass(frozen=True, kw_only=True)
-class Curated:
-    """What curation made; `report` holds the counts of every step with examples of what was left out."""
-
-    train: list[Row]
-    fresh: list[Row]
-    old: list[Row]
-    report: dict[str, Any] = field(default_factory=dict)
+TRAIN, VALID, REPORT = "train.jsonl", "valid.jsonl", "report.json"
+FRESH, OLD = "holdout_fresh.jsonl", "holdout_old.jsonl"
+PAGE = "data.html"
+TEACHER = "teacher.jsonl"
 
 
 def curate(order: Order, store: Store | None, work: Path) -> Curated:
-    """Make the rows of an order and write them down. Raises InvalidInput when none is left to learn from."""
-    fresh: list[Row] = []
-    counts: Counter[str] = Counter()
-    if store is not None and not order.bootstrap:
-        labeller = sources.load_labeller(order.data.labeller)
-        until = order.data.until_rowid
-        fresh, counts = sources.fresh_rows(store, order.alias, order.data.since_rowid, until, labeller)
-    replay = read_marked(order.data.replay, prefix="replay-") if order.data.replay else []
-    result = curate_rows(
-        fresh,
-        replay,
+    """Make the rows of an order and write them down.
+
+    Raises InvalidInput when none is left to learn from, fewer than the floor, or all have one answer.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    material, counts, live = _gather(order, store, work)
+    result = Line(
+        material,
+        order.data.curation,
         max_fresh=order.data.max_fresh_rows,
         max_replay=order.data.max_replay_rows,
         holdout_rows=order.data.holdout_rows,
         contest=not order.bootstrap,
-    )
-    result.report["sources"] = {**dict(counts), "replay": len(replay)}
-    if not result.train:
-        raise InvalidInput(
-            f"order {order.id}: no row is left to learn from ({dict(counts) or 'no exchanges'}); "
-            "give a labeller, feedback or a replay file"
-        )
-    _write(result, work)
+    ).run()
+    report = result.report
+    report["order"] = order.id
+    report["sources"] = counts
+    report["labels"] = dict(Counter(row.answer for row in result.train).most_common(20))
+    report["live"] = compare([(row.prompt, row.answer) for row in result.train], live)
+    report["teacher"] = order.data.teacher.model_dump(mode="json", include={"model", "licence", "url"}) if (
+        order.data.teacher
+    ) else None  # fmt: skip
+    report["warnings"] = _warnings(order, result)
+    _write(order, result, work)
+    refuse(order, result)
     return result
 
 
 def curate_rows(
     fresh: Sequence[Row],
-    replay: Sequence[tuple[Row, str | None]],
+    replay: Sequence[Marked],
     *,
     max_fresh: int,
     max_replay: int,
     holdout_rows: int,
     contest: bool = True,
+    options: Curation | None = None,
+    **more: Any,
 ) -> Curated:
-    """Curate rows at hand (pure but for `datasketch`).
+    """Curate rows at hand; `more` are further fields of `Material`.
 
     `fresh` comes newest first, replay rows with their "split". Without a contest nothing but what is marked
     "holdout" is kept from training, because nobody will be examined.
     """
-    steps: list[dict[str, Any]] = []
-    fresh_train, fresh_held = split.split(fresh, split.share_for(len(fresh), holdout_rows))
-    old_train, old_held, marked = _split_replay(replay, holdout_rows, contest)
-    steps.append(_step("split", [fresh_train, old_train, fresh_held, old_held], []))
-
-    kept, dropped = conflicts.settle([*fresh_held, *old_held, *fresh_train, *old_train])
-    stay = {id(row) for row in kept}
-    sets = [[row for row in rows if id(row) in stay] for rows in (fresh_train, old_train, fresh_held, old_held)]
-    steps.append(_step("contradictory labels", sets, [(row.prompt, row.answer) for row in dropped]))
-
-    pairs: list[tuple[Row, Row]] = []
-    for number, rows in enumerate(sets):
-        sets[number], found = duplicates.within(sorted(rows, key=lambda row: -row.trust) if number == 0 else rows)
-        pairs += found
-    steps.append(_step("duplicates within", sets, [(one.prompt, two.prompt) for one, two in pairs]))
-
-    sets[2], sets[3] = split.choose(sets[2], holdout_rows), split.choose(sets[3], holdout_rows)
-    steps.append(_step("holdout chosen", sets, []))
-
-    pairs = []
-    for number in (0, 1):
-        sets[number], found = duplicates.across(sets[number], [*sets[2], *sets[3]])
-        pairs += found
-    sets[1], found = duplicates.across(sets[1], sets[0])
-    pairs += found
-    steps.append(_step("duplicates across", sets, [(one.prompt, two.prompt) for one, two in pairs]))
-
-    newest = {id(row): number for number, row in enumerate(fresh)}
-    sets[0].sort(key=lambda row: newest[id(row)])
-    sets[0], capped = split.cap_users(sets[0])
-    steps.append(_step("cap per user", sets, [(str(row.user), row.prompt) for row in capped]))
-    sets[0], sets[1] = sets[0][:max_fresh], split.choose(sets[1], max_replay)
-    steps.append(_step("row limits", sets, []))
-
-    report = {
-        "steps": steps,
-        "old_slice_marked": marked,
-        "weak": _weak(sets),
-        "near_duplicate_jaccard": duplicates.THRESHOLD,
-    }
-    return Curated(train=[*sets[0], *sets[1]], fresh=sets[2], old=sets[3], report=report)
+    material = Material(fresh=fresh, replay=replay, **more)
+    return Line(
+        material,
+        options or Curation(),
+        max_fresh=max_fresh,
+        max_replay=max_replay,
+        holdout_rows=holdout_rows,
+        contest=contest,
+    ).run()
 
 
-def _split_replay(
-    replay: Sequence[tuple[Row, str | None]], holdout_rows: int, contest: bool
-) -> tuple[list[Row], list[Row], bool]:
-    """(train, holdout, marked).
-
-    Rows marked "holdout" are those that the champion never saw; without any mark the split is by hash, and
-    the champion may know the old slice: that makes the gate harder to pass, not easier.
-    """
-    held = [row for row, mark in replay if mark == "holdout"]
-    rest = [row for row, mark in replay if mark != "holdout"]
-    if held or not contest:
-        return rest, held, bool(held)
-    train, held = split.split(rest, split.share_for(len(rest), holdout_rows))
-    return train, held, False
-
-
-def _step(name: str, sets: Sequence[Sequence[Row]], left_out: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    names = ("fresh_train", "replay_train", "holdout_fresh", "holdout_old")
-    counts = {key: len(rows) for key, rows in zip(names, sets, strict=True)}
-    return {
-        "step": name,
-        **counts,
-        "dropped": len(left_out),
-        "examples": [list(x) for x in left_out[:EXAMPLES]],
-    }
+def refuse(order: Order, result: Curated) -> None:
+    """Raise InvalidInput for what cannot be learnt from, in one sentence with the largest losses."""
+    rows, floor = len(result.train), order.data.curation.min_rows
+    came = {name: n for name, n in result.report["sources"].items() if n and not name.startswith("grouped")}
+    losses = sorted(((s["dropped"], s["step"]) for s in result.report["steps"] if s["dropped"]), reverse=True)
+    went = ", ".join(f"{step} took {dropped}" for dropped, step in losses[:3])
+    if rows == 0:
+        went = went or f"sources: {came or 'no exchanges'}"
+        raise InvalidInput(
+            f"order {order.id}: no row is left to learn from ({went}); give a labeller, feedback or a replay file"
+        )
+    if rows < floor:
+        raise InvalidInput(
+            f"order {order.id}: {rows} rows to learn from are fewer than data.curation.min_rows {floor}"
+            f"{f' ({went})' if went else ''}; gather more, or lower the floor"
+        )
+    answers = {row.answer for row in result.train}
+    if rows > 1 and len(answers) == 1:
+        raise InvalidInput(
+            f"order {order.id}: all {rows} rows have the same answer {answers.pop()[:60]!r}, so nothing can be told "
+            "apart; add rows with other answers (a replay file does)"
+        )
 
 
-def _weak(sets: Sequence[Sequence[Row]]) -> dict[str, int]:
-    names = ("fresh_train", "replay_train", "holdout_fresh", "holdout_old")
-    return {key: sum(row.weak for row in rows) for key, rows in zip(names, sets, strict=True)}
+def _gather(order: Order, store: Store | None, work: Path) -> tuple[Material, dict[str, int], list[tuple[str, str]]]:
+    data = order.data
+    gone = marks(store.engine) if store is not None else frozenset()
+    fresh = sources.Fresh()
+    if store is not None and not order.bootstrap:
+        fresh = sources.fresh_rows(
+            store, order.alias, data.since_rowid, data.until_rowid, load_labeller(data.labeller),
+            approved=data.judge_approved, forgotten=gone,
+        )  # fmt: skip
+    counts = fresh.counts
+
+    def read(path: Path, kind: str, number: int) -> list[Marked]:
+        source = "external" if kind == "external" else "replay"
+        found, left_out = sources.rows_of_file(path, prefix=f"{kind}{number or ''}-", source=source, forgotten=gone)
+        counts[kind] += len(found)
+        counts["forgotten"] += left_out
+        return found
+
+    replay = read(data.replay, "replay", 0) if data.replay else []
+    counts["replay"] += 0
+    extra = [row for n, path in enumerate(data.external) for row, _ in read(path, "external", n)]
+    others = [*data.holdouts, *([data.canary] if data.canary else [])]
+    fixed = [row for n, path in enumerate(others) for row, _ in read(path, "holdout", n)]
+    said = {e.id: e.answer for e in fresh.live}
+    labellers: list[tuple[str, Label]] = []
+    if data.labelling_functions is not None:
+        weak.load(data.labelling_functions)
+        labellers.append(("weak labels", partial(weak.label, path=data.labelling_functions, said=said)))
+    if data.teacher is not None:
+        labellers.append(("teacher", _teacher(order, work)))
+    material = Material(
+        fresh=fresh.rows, replay=replay, extra=extra, unlabelled=fresh.unlabelled if labellers else (), fixed=fixed,
+        wrong=fresh.wrong, labellers=labellers,
+    )  # fmt: skip
+    return material, dict(counts), [(e.prompt, e.answer) for e in fresh.live]
 
 
-def _write(result: Curated, work: Path) -> None:
-    work.mkdir(parents=True, exist_ok=True)
-    for name, rows in ((TRAIN, result.train), (FRESH, result.fresh), (OLD, result.old)):
+def _teacher(order: Order, work: Path) -> Label:
+    asked = order.data.teacher
+
+    def act(rows: Sequence[Row]) -> tuple[list[Row], dict[str, Any]]:
+        if asked is None:
+            return [], {}
+        made = teacher.answer(rows, asked, work / TEACHER)
+        return made, {"model": asked.model, "licence": asked.licence, "asked": min(len(rows), asked.max_rows)}
+
+    return act
+
+
+def _warnings(order: Order, result: Curated) -> list[str]:
+    """What a person should know before believing in the result."""
+    options, report, rows = order.data.curation, result.report, len(result.train)
+    said = []
+    if rows < options.warn_rows:
+        said.append(f"{rows} training rows are fewer than {options.warn_rows}: expect little, and a wide interval")
+    steps = {step["step"]: step for step in report["steps"]}
+    wrong = steps.get("label errors", {})
+    left = wrong.get("suspected", 0) - wrong.get("dropped", 0)
+    if left:
+        said.append(
+            f"{left} of {wrong['checked']} labels look wrong and stay; data.curation.label_errors: drop takes them"
+        )
+    weak_rows = sum(row.weak for row in result.train)
+    if 2 * weak_rows > rows:
+        said.append(f"{weak_rows} of {rows} training rows rest on a machine's word, not on people's")
+    if not order.bootstrap and not report["old_slice_marked"] and result.old:
+        said.append('no replay row is marked "split": "holdout": the champion may have learnt the old slice')
+    if order.data.teacher is not None:
+        said.append(f"answers of {order.data.teacher.model} are learnt under its licence: {order.data.teacher.licence}")
+    return said
+
+
+def _write(order: Order, result: Curated, work: Path) -> None:
+    sets = {TRAIN: result.train, FRESH: result.fresh, OLD: result.old}
+    if result.validation:
+        sets[VALID] = result.validation
+    else:
+        (work / VALID).unlink(missing_ok=True)
+    for name, rows in sets.items():
         write_rows(work / name, rows)
-    draft = work / (REPORT + ".tmp")
-    draft.write_text(json.dumps(result.report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(work / REPORT)
+    data = order.data
+    inputs = {
+        str(n): path
+        for n, path in enumerate([data.replay, *data.external, *data.holdouts, data.canary, data.labelling_functions])
+        if path is not None
+    }
+    more = {"order": order.id, "curation": data.curation.model_dump(mode="json"), "teacher": result.report["teacher"]}
+    manifest.write(work, sets, inputs=inputs, more=more)
+    text = json.dumps(result.report, indent=2, ensure_ascii=False) + "\n"
+    for name, content in ((REPORT, text), (PAGE, page.render(result.report))):
+        draft = work / (name + ".tmp")
+        draft.write_text(content, encoding="utf-8")
+        draft.replace(work / name)

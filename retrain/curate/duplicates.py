@@ -14,6 +14,7 @@ Texts shorter than 12 characters have too few shingles to be near anything: they
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 from retrain.curate.rows import Row
@@ -40,47 +41,58 @@ def similarity(one: frozenset[str], other: frozenset[str]) -> float:
 
 
 class Index:
-    """Rows that stand; asks whether another row repeats one of them."""
+    """Rows that stand; asks whether another row repeats one of them. One LSH for each system message and answer."""
 
     def __init__(self) -> None:
-        from datasketch import MinHashLSH
-
-        self._lsh: Any = MinHashLSH(threshold=CANDIDATE_THRESHOLD, num_perm=PERMUTATIONS)
-        self._rows: list[tuple[Row, frozenset[str]]] = []
+        self._near: dict[tuple[str, str], tuple[Any, list[tuple[Row, frozenset[str]]]]] = {}
         self._exact: dict[tuple[str, str, str], Row] = {}
 
     def twin(self, row: Row) -> Row | None:
-        """A row that stands and that this one repeats, or None."""
+        """A row that stands and that this one repeats, or None. Rows without an answer are compared exactly."""
         exact = self._exact.get((*row.key, row.answer))
-        if exact is not None or len(row.text) < SHORT:
+        if exact is not None or not row.answer or len(row.text) < SHORT:
             return exact
+        found = self._near.get((row.frame, row.answer))
+        if found is None:
+            return None
+        lsh, rows = found
         mine = shingles(row.text)
-        for number in sorted(self._lsh.query(_minhash(mine))):
-            other, theirs = self._rows[int(number)]
-            same = other.answer == row.answer and other.frame == row.frame
-            if same and similarity(mine, theirs) >= THRESHOLD:
+        for number in sorted(lsh.query(_minhash(row.text))):
+            other, theirs = rows[int(number)]
+            if similarity(mine, theirs) >= THRESHOLD:
                 return other
         return None
 
     def add(self, row: Row) -> None:
         """Let a row stand."""
         self._exact.setdefault((*row.key, row.answer), row)
-        if len(row.text) < SHORT:
+        if not row.answer or len(row.text) < SHORT:
             return
-        mine = shingles(row.text)
-        self._lsh.insert(len(self._rows), _minhash(mine))
-        self._rows.append((row, mine))
+        key = row.frame, row.answer
+        if key not in self._near:
+            self._near[key] = _lsh(), []
+        lsh, rows = self._near[key]
+        lsh.insert(len(rows), _minhash(row.text))
+        rows.append((row, shingles(row.text)))
+
+
+def index(rows: Sequence[Row]) -> Index:
+    """An index in which these rows stand."""
+    made = Index()
+    for row in rows:
+        made.add(row)
+    return made
 
 
 def within(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[Row, Row]]]:
     """(kept, [(dropped, its twin)]) of one set; the first of a kind stays, so put the most trusted first."""
-    index = Index()
+    stand = Index()
     kept: list[Row] = []
     dropped: list[tuple[Row, Row]] = []
     for row in rows:
-        twin = index.twin(row)
+        twin = stand.twin(row)
         if twin is None:
-            index.add(row)
+            stand.add(row)
             kept.append(row)
         else:
             dropped.append((row, twin))
@@ -92,13 +104,11 @@ def across(rows: Sequence[Row], holdout: Sequence[Row]) -> tuple[list[Row], list
 
     The examination keeps its rows, so that it stays what traffic is; training gives way.
     """
-    index = Index()
-    for row in holdout:
-        index.add(row)
+    stand = index(holdout)
     kept: list[Row] = []
     dropped: list[tuple[Row, Row]] = []
     for row in rows:
-        twin = index.twin(row)
+        twin = stand.twin(row)
         if twin is None:
             kept.append(row)
         else:
@@ -106,9 +116,25 @@ def across(rows: Sequence[Row], holdout: Sequence[Row]) -> tuple[list[Row], list
     return kept, dropped
 
 
-def _minhash(grams: frozenset[str]) -> object:
+@lru_cache(20_000)
+def _minhash(text: str) -> Any:
     from datasketch import MinHash
 
     sketch = MinHash(num_perm=PERMUTATIONS, seed=1)
-    sketch.update_batch([gram.encode() for gram in sorted(grams)])
+    sketch.update_batch([gram.encode() for gram in sorted(shingles(text))])
     return sketch
+
+
+def _lsh() -> Any:
+    from datasketch import MinHashLSH
+
+    return MinHashLSH(num_perm=PERMUTATIONS, params=_bands())
+
+
+@cache
+def _bands() -> tuple[int, int]:
+    """(bands, rows a band) that datasketch finds best for the candidates' threshold; finding them takes a while."""
+    from datasketch import MinHashLSH
+
+    found = MinHashLSH(threshold=CANDIDATE_THRESHOLD, num_perm=PERMUTATIONS)
+    return found.b, found.r

@@ -150,7 +150,7 @@ def read_rows(path: Path, *, prefix: str = "") -> list[Row]:
     return [row for row, _ in read_marked(path, prefix=prefix)]
 
 
-def read_marked(path: Path, *, prefix: str = "") -> list[tuple[Row, str | None]]:
+def read_marked(path: Path, *, prefix: str = "", source: str = "replay") -> list[tuple[Row, str | None]]:
     """Rows with the value of their "split" key, which only replay files have."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -164,7 +164,7 @@ def read_marked(path: Path, *, prefix: str = "") -> list[tuple[Row, str | None]]
             value = json.loads(line)
             if not isinstance(value, dict):
                 raise InvalidInput("it is not a JSON object")  # noqa: TRY301
-            row = Row.from_json(value, id=f"{prefix}{number}")
+            row = Row.from_json(value, id=f"{prefix}{number}", source=source)
         except (ValueError, InvalidInput) as error:
             raise InvalidInput(f"{path} line {number}: {error}") from error
         split = value.get("split")

@@ -1,4 +1,4 @@
-"""Who learns and who examines: a split by stable hash, a cap per user, a stable choice of rows (pure).
+"""Who learns and who examines: a split by stable hash or by time, a stable choice of rows (pure).
 
 In: rows. Out: rows. Must never know: labels' worth, duplicates, files.
 
@@ -9,17 +9,13 @@ The split comes first, before anything looks at texts, so that no later step can
 from __future__ import annotations
 
 import hashlib
-import math
-from collections import Counter
 from collections.abc import Sequence
 
 from retrain.curate.rows import Row, normal
 
-HOLDOUT_SHARE = 0.2
+SALT = "holdout"
+HOLDOUT_SHARE = 0.1
 MAX_HOLDOUT_SHARE = 0.5
-USER_SHARE = 0.2
-USER_ROWS = 20
-"""No user gives more than a fifth of the fresh training rows, but everybody may give 20."""
 
 
 def position(text: str, salt: str) -> float:
@@ -28,33 +24,44 @@ def position(text: str, salt: str) -> float:
     return int.from_bytes(raw[:8], "big") / 2**64
 
 
-def share_for(rows: int, wanted: int) -> float:
-    """Share of the rows to hold out: a fifth, more when that is too few to judge by, never over a half."""
+def share_for(rows: int, wanted: int, least: float = HOLDOUT_SHARE) -> float:
+    """Share of the rows to hold out: `least`, more when that is too few to judge by, never over a half."""
     if rows == 0:
-        return HOLDOUT_SHARE
-    return min(MAX_HOLDOUT_SHARE, max(HOLDOUT_SHARE, wanted / rows))
+        return least
+    return min(MAX_HOLDOUT_SHARE, max(least, wanted / rows))
 
 
-def split(rows: Sequence[Row], share: float, salt: str = "holdout") -> tuple[list[Row], list[Row]]:
+def split(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
     """(train, holdout); all rows of one group fall on one side."""
     sides: tuple[list[Row], list[Row]] = ([], [])
     for row in rows:
-        sides[position(normal(row.group), salt) < share].append(row)
+        sides[held(row, share)].append(row)
     return sides
 
 
-def cap_users(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """(kept, dropped): the first rows of every user up to the cap. Rows without a user are all kept."""
-    limit = max(USER_ROWS, math.ceil(USER_SHARE * len(rows)))
-    seen: Counter[str] = Counter()
-    kept: list[Row] = []
-    dropped: list[Row] = []
+def held(row: Row, share: float) -> bool:
+    """True when the row's group is held out at this share."""
+    return position(normal(row.group), SALT) < share
+
+
+def far(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
+    """(rest, set aside): the groups at the other end of the same hash, which a growing holdout reaches last."""
+    sides: tuple[list[Row], list[Row]] = ([], [])
     for row in rows:
-        if row.user is not None:
-            seen[row.user] += 1
-        over = row.user is not None and seen[row.user] > limit
-        (dropped if over else kept).append(row)
-    return kept, dropped
+        sides[position(normal(row.group), SALT) >= 1 - share].append(row)
+    return sides
+
+
+def newest(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
+    """(train, holdout) of rows that come newest first: the newest are held out. A user may be on both sides."""
+    count = round(share * len(rows))
+    return list(rows[count:]), list(rows[:count])
+
+
+def apart(train: Sequence[Row], held: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The same sides, without the training rows whose conversation is examined (several users may share one)."""
+    talks = {row.conversation for row in held} - {None}
+    return [row for row in train if row.conversation not in talks], list(held)
 
 
 def choose(rows: Sequence[Row], most: int, salt: str = "choice") -> list[Row]:

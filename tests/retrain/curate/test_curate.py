@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agent.store import Store
 from agent.types import Exchange, Grade, Message, Outcome
-from retrain.curate import Row, conflicts, curate, duplicates, read_rows, sources, split
+from retrain.curate import Row, caps, conflicts, curate, duplicates, read_rows, sources, split
 from retrain.curate.curate import curate_rows
 from retrain.order import parse
 from serving.errors import InvalidInput, TrimtabError
@@ -96,11 +96,11 @@ def test_a_larger_holdout_holds_the_smaller_one(texts: list[str], share: float, 
 
 
 def test_no_user_fills_the_training_set() -> None:
-    """A user gives at most a fifth of the rows (but 20 at least); rows without a user are kept."""
-    rows = [row(f"text {n}", "a", user="loud") for n in range(200)] + [row(f"other {n}", "a") for n in range(50)]
-    kept, dropped = split.cap_users(rows)
-    assert sum(r.user == "loud" for r in kept) == 50
-    assert len(kept) + len(dropped) == 250
+    """A user gives at most a fifth of the rows kept (but 20 at least); rows without a user are kept."""
+    rows = [row(f"text {n}", "a", user="loud") for n in range(250)] + [row(f"other {n}", "a") for n in range(100)]
+    kept, dropped = caps.by_user(rows, share=0.2, free=20)
+    assert sum(r.user == "loud" for r in kept) == 25
+    assert len(kept) + len(dropped) == 350
 
 
 @given(st.lists(st.tuples(st.sampled_from(ROOMS), st.sampled_from(["on", "off", "dim"]), st.booleans()), max_size=80))
