@@ -182,6 +182,19 @@ def import_(
     run(load(settings), files, typer.echo)
 
 
+@app.command()
+def forget(
+    user: Annotated[str, typer.Option(help="The name that the application sends as `user`.")],
+    settings: SettingsOption = None,
+) -> None:
+    """Blank what is stored of one person, leave them out of later training, name the adapters that learnt from them."""
+    from agent.app.forget import forget as carry_out
+    from agent.settings import load
+
+    for line in carry_out(load(settings), user).lines():
+        typer.echo(line)
+
+
 @contextmanager
 def _store(settings: Path | None) -> Iterator[Store]:
     from agent.settings import load

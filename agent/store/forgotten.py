@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from hashlib import blake2b
+from typing import Any
 
 from sqlalchemy import Engine, Table, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -53,7 +54,14 @@ def marks(engine: Engine) -> frozenset[str]:
 def _blank(engine: Engine, rowids: Sequence[int]) -> None:
     c = EXCHANGE.c
     chosen = c.rowid.in_(rowids)
-    nothing = {"messages": [], "answer": "", "reasoning": "", "tool_calls": [], "user": None, "conversation": None}
+    nothing: dict[str, Any] = {
+        "messages": [],
+        "answer": "",
+        "reasoning": "",
+        "tool_calls": [],
+        "user": None,
+        "conversation": None,
+    }
     with engine.begin() as connection:
         theirs = select(c.id).where(chosen)
         connection.execute(update(GRADE).where(GRADE.c.exchange_id.in_(theirs)).values(correction=None))
