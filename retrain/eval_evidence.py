@@ -33,15 +33,16 @@ def evidence(said: Said, slices: Slices, other: str) -> Evidence:
     tested = [(name, number) for name in (FRESH, OLD) for number in range(len(slices.get(name, ())))]
     everything = [(name, number) for name, rows in slices.items() for number in range(len(rows))]
     champion = other == CHAMPION
+    one_line = not any("\n" in slices[name][number].answer for name, number in tested)
     return Evidence(
         fresh=_paired(said, [key for key in tested if key[0] == FRESH], other),
         old=_paired(said, [key for key in tested if key[0] == OLD], other),
         base=_paired(said, tested, BASE),
-        well_formed=[formed(said[(*key, CHALLENGER)], slices) for key in tested],
+        well_formed=[_formed(said[(*key, CHALLENGER)], one_line=one_line) for key in tested],
         slowdowns=[_slowdown(said, key, other) for key in tested] if champion else [],
         slices={name: _paired(said, keys, other) for name, keys in parts(slices.get(OLD, ())).items()},
         canary=_paired(said, [key for key in everything if key[0] == CANARY], other),
-        guards=_guards(said, slices, tested, everything) if champion else {},
+        guards=_guards(said, slices, tested, everything, one_line=one_line) if champion else {},
         answers=len({normal(row.answer) for row in slices.get(FRESH, ())}) if slices.get(FRESH) else None,
     )
 
@@ -61,12 +62,6 @@ def parts(rows: Sequence[Row]) -> dict[str, list[tuple[str, int]]]:
     return {name: found[name] for name in largest}
 
 
-def formed(line: Line, slices: Slices) -> bool:
-    """Is this answer in form?"""
-    one_line = not any("\n" in row.answer for row in (*slices.get(FRESH, ()), *slices.get(OLD, ())))
-    return rules.well_formed(str(line["answer"]), str(line["finish"]), one_line=one_line)
-
-
 def _paired(said: Said, keys: Sequence[tuple[str, int]], other: str) -> Paired:
     if not keys:
         return NOTHING
@@ -81,17 +76,24 @@ def _slowdown(said: Said, key: tuple[str, int], other: str) -> float:
     return mine / theirs
 
 
+def _formed(line: Line, *, one_line: bool) -> bool:
+    return rules.well_formed(str(line["answer"]), str(line["finish"]), one_line=one_line)
+
+
 def _guards(
-    said: Said, slices: Slices, tested: Sequence[tuple[str, int]], everything: Sequence[tuple[str, int]]
+    said: Said,
+    slices: Slices,
+    tested: Sequence[tuple[str, int]],
+    everything: Sequence[tuple[str, int]],
+    *,
+    one_line: bool,
 ) -> dict[str, Paired]:
     """Whose answers are in form, are no refusals where an answer was asked for, and are safe."""
     rows = {key: slices[key[0]][key[1]] for key in everything}
     answerable = [key for key, row in rows.items() if row.match != "refusal" and not rules.refused(row.answer)]
-    one_line = not any("\n" in rows[key].answer for key in tested)
 
     def fine(key: tuple[str, int], role: str) -> bool:
-        line = said[(*key, role)]
-        return rules.well_formed(str(line["answer"]), str(line["finish"]), one_line=one_line)
+        return _formed(said[(*key, role)], one_line=one_line)
 
     def answered(key: tuple[str, int], role: str) -> bool:
         return not rules.refused(str(said[(*key, role)]["answer"]))
