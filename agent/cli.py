@@ -200,7 +200,10 @@ def _store(settings: Path | None) -> Iterator[Store]:
     from agent.settings import load
     from agent.store import Store
 
-    store = Store.at(load(settings).home)
+    home = load(settings).home
+    if not (home / "trimtab.db").exists():
+        raise InvalidInput(f"there is no store in {home.resolve()}: give the agent's own --settings, or go to its folder")
+    store = Store.at(home)
     try:
         yield store
     finally:

@@ -118,7 +118,7 @@ def tables(report: Report, most: int = 10) -> RenderableType:
     for change in (WORSE, BETTER):
         found = report.of(change)
         parts.append(Text(f"\n{counted(len(found))} got {change}", style="bold"))
-        if found:
+        if found[:most]:
             parts.append(_examples(found[:most]))
         if len(found) > most:
             parts.append(Text(f"... {len(found) - most} more: --html FILE has all"))
