@@ -112,8 +112,6 @@ class Job:
         if not order.base_model.path.is_dir():
             raise InvalidInput(f"base_model.path {order.base_model.path} is no folder: give the base model's weights")
         publish.refuse_taken(publish.folder_of(order.home, order.challenger), order.id)
-        if self._stages.done("train") is None:
-            preflight.check(order, self._progress.line)
         if order.data.canary is not None:
             read_rows(order.data.canary, prefix="canary-")
         if order.init is not None:
@@ -121,6 +119,8 @@ class Job:
             wanted = order.champion.digest if order.champion else None
             if wanted is not None and found != wanted:
                 raise InvalidInput(f"champion {order.init} has digest {found[:12]}, the order says {wanted[:12]}")
+        if self._stages.done("train") is None:
+            preflight.check(order, self._progress.line)
 
     def _curate(self) -> dict[str, Any]:
         made = curate(self._order, self._store, self._order.work)
