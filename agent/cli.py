@@ -202,7 +202,9 @@ def _store(settings: Path | None) -> Iterator[Store]:
 
     home = load(settings).home
     if not (home / "trimtab.db").exists():
-        raise InvalidInput(f"there is no store in {home.resolve()}: give the agent's own --settings, or go to its folder")
+        raise InvalidInput(
+            f"there is no store in {home.resolve()}: give the agent's own --settings, or go to its folder"
+        )
     store = Store.at(home)
     try:
         yield store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from agent.app.approval import approve
 from agent.store import Store
 from agent.types import VerdictKind
-from retrain import run
+from retrain import gate, run
 from retrain.order import parse
 from retrain.recipe import Recipe
 from serving.errors import InvalidInput
@@ -61,12 +62,8 @@ def test_canary_and_perplexity_are_in_the_verdict_and_the_figures(tiny_model: Pa
 
 def test_what_is_accepted_waits_for_a_person(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With approval required an accepted version waits, out of the rollout's sight, until somebody approves it."""
-    accepted = run.gate.judge
-    monkeypatch.setattr(
-        run.gate,
-        "judge",
-        lambda evidence, bounds: run.replace(accepted(evidence, bounds), kind=VerdictKind.ACCEPTED),
-    )
+    judged = gate.judge
+    monkeypatch.setattr(gate, "judge", lambda *given: replace(judged(*given), kind=VerdictKind.ACCEPTED))
     store = Store.at(tmp_path)
     with FakeEngine(right) as fake:
         fake.loaded["home-v1"] = "somewhere"
