@@ -163,7 +163,7 @@ class RetrainSettings(_Section):
     canary: Path | None = None
     """JSON lines of general questions that a new version must still answer; asked, never learnt."""
     data: dict[str, Any] = Field(default_factory=dict)
-    """Further keys of an order's `data`: external, holdouts, canary, judge_approved, labelling_functions, teacher,
+    """Further keys of an order's `data`: external, holdouts, judge_approved, labelling_functions, teacher,
     curation; retrain/README.md lists them."""
     recipe: dict[str, Any] = Field(default_factory=dict)
     """Fields of `retrain.recipe.Recipe` that differ from its defaults."""

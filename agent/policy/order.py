@@ -63,6 +63,7 @@ def order_document(
             "max_replay_rows": retrain.max_replay_rows,
             "holdout_rows": retrain.holdout_rows,
             "canary": None if retrain.canary is None else str(retrain.canary),
+            **retrain.data,
         },
         "recipe": dict(retrain.recipe),
         "init_from_champion": retrain.init_from_champion,
