@@ -140,19 +140,23 @@ class Job:
 
         order = self._order
 
-        def told(step: int, loss: float) -> None:
-            self._progress.share(step, order.recipe.steps, f"steps, loss {loss:.3f}")
-
         rows = read_rows(order.work / TRAIN)
+        valid = read_rows(order.work / VALID) if (order.work / VALID).exists() else []
         start = f"from {order.init.name}" if order.init else "from scratch"
         self._progress.line(f"{len(rows)} rows, {order.recipe.steps} steps of {order.recipe.batch}, {start}")
-        valid = read_rows(order.work / VALID) if (order.work / VALID).exists() else []
         with tracked(order, self._progress.line) as tracker:
+
+            def told(step: int, loss: float) -> None:
+                self._progress.share(step, order.recipe.steps, f"steps, loss {loss:.3f}")
+                tracker.log(step, loss=loss)
+
+            def looked(step: int, loss: float) -> bool:
+                tracker.log(step, valid_loss=loss)
+                return False
+
             done = train(
-                rows, order.base_model.path, order.work / ADAPTER, order.recipe, order.init,
-                lambda step, loss: (tracker.log(step, loss=loss), told(step, loss))[1],
-                valid=valid, record_in=order.work, say=self._progress.line,
-                on_look=lambda step, loss: bool(tracker.log(step, valid_loss=loss)),
+                rows, order.base_model.path, order.work / ADAPTER, order.recipe, order.init, told,
+                valid=valid, record_in=order.work, say=self._progress.line, on_look=looked,
             )  # fmt: skip
             tracker.end(loss=done.loss, **({} if done.valid_loss is None else {"valid_loss": done.valid_loss}))
         self._progress.line(f"{done.rows} rows learnt, {done.too_long} too long, {done.seconds:.0f} s")

@@ -156,10 +156,10 @@ def test_a_job_killed_anywhere_goes_on(base: Path, store: Store, tmp_path: Path)
 def test_a_full_disk_is_a_reason_and_no_loss(base: Path, store: Store, tmp_path: Path) -> None:
     """A job that cannot write fails with its reason and exit 1; with room again, the same command finishes."""
     path = tmp_path / "order.json"
-    big = {**RECIPE.to_json(), "r": 64, "steps": 2}
+    big = {**RECIPE.to_json(), "r": 256, "steps": 2}
     changes = {"champion": None, "engine": None, "recipe": big}
     path.write_text(json.dumps(document(base, store, tmp_path, "", **changes) | changes))
-    with start(path, "ulimit -f 500") as job:
+    with start(path, "ulimit -f 1500") as job:
         said = job.communicate()[0]
     assert job.returncode == 1, said
     row = store.order("o1")
