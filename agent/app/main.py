@@ -24,6 +24,7 @@ from typing import Any
 import uvicorn
 from sqlalchemy.exc import OperationalError
 
+from agent.app.asks import Asks
 from agent.app.keep import EVERY_S, Janitor, text_gate
 from agent.app.loops import Loops
 from agent.app.monitors import Monitors
@@ -45,6 +46,7 @@ from agent.rollout.act import Rollout, adopt
 from agent.settings import Settings
 from agent.store import Store
 from agent.types import InvalidInput
+from agent.web.alerts import alerts
 from agent.web.api import create_app
 from agent.web.attach import attach
 from serving.engine import Engine
@@ -57,9 +59,9 @@ RETRAIN = (sys.executable, "-m", "retrain.cli")
 class Agent:
     """Everything wired. `run` returns when `stop` is set."""
 
-    def __init__(self, settings: Settings, token: str, attach_token: str = "") -> None:
+    def __init__(self, settings: Settings, token: str, attach_token: str = "", alert_token: str = "") -> None:
         self.settings = settings
-        self._attach_token = attach_token
+        self._attach_token, self._alert_token = attach_token, alert_token
         self.started_at = now()
         self.store = open_store(settings.home)
         adopt(settings, self.store, self.started_at)
@@ -82,8 +84,9 @@ class Agent:
         self.judge = self.own.judge(judge) if settings.quality.judge_url is None else judge
         self.rollout = Rollout(settings, self.store, self.engine, self._push)
         self.reports = Reports(settings, self.store)
-        self.watch = Watch(settings, self.store)
-        self.steer = Steer(settings, self.store, self.rollout.roll_back)
+        self.watch = Watch(settings, self.store, None if settings.capture.text == "none" else redactor.text)
+        self.asks = Asks(self.store, settings.alias)
+        self.steer = Steer(settings, self.store, self.rollout.roll_back, self.asks)
         self.janitor = Janitor(settings, self.store, self.gate, judging=self.judge is not None)
         self.launcher = LocalLauncher(self.store, settings.home, RETRAIN, max_attempts=settings.retrain.max_attempts)
         self.loops = Loops(
@@ -103,7 +106,7 @@ class Agent:
         self.monitors = Monitors(
             settings=settings, store=self.store, gate=self.gate, intake=self.intake, loops=self.loops,
             pulse=self.pulse, shares=lambda: self.rollout.shares, now=now, started_at=self.started_at,
-            judging=self.judge is not None, lock=Lock(),
+            judging=self.judge is not None, lock=Lock(), more=self.asks.figures,
         )  # fmt: skip
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -185,6 +188,7 @@ class Agent:
             reports=self.settings.home / "reports", now=now,
         )  # fmt: skip
         attach(app, self.doors, self._attach_token)
+        alerts(app, lambda document: self.asks.take(document, now()), self._alert_token)
         http = self.settings.http
         config = uvicorn.Config(app, host=http.host, port=http.port, log_level="warning", lifespan="off")
         server = uvicorn.Server(config)
@@ -192,14 +196,14 @@ class Agent:
         return server
 
 
-def run(settings: Settings, *, token: str, attach_token: str = "") -> None:
+def run(settings: Settings, *, token: str, attach_token: str = "", alert_token: str = "") -> None:
     """Run the agent until SIGTERM or Ctrl-C. Raises InvalidInput in one sentence when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for chatty in ("httpx", "apscheduler", "whylogs"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     port = usable_port(settings.http.host, settings.http.port)
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
-    agent = Agent(settings, token, attach_token)
+    agent = Agent(settings, token, attach_token, alert_token)
     if not token:
         log.warning("TRIMTAB_TOKEN is not set: the engine's admin paths stay closed, so no adapter can be loaded")
     asyncio.run(_until_signal(agent))

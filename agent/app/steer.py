@@ -8,13 +8,16 @@ Must never know: how an estimate is made, how an order is run.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import col, select
 
+from agent.app.asks import Asks
+from agent.policy.asks import Ask
 from agent.policy.decide import Seen, decide, is_news
 from agent.policy.order import next_name, order_document
 from agent.quality.room import estimate_once
@@ -29,9 +32,16 @@ IN_FLIGHT = ("open", "running")
 class Steer:
     """Decides for one alias at every tick."""
 
-    def __init__(self, settings: Settings, store: Store, roll_back: Callable[[str, datetime], str]) -> None:
-        """`roll_back(reason, now)` sends everyone back to the version before."""
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        roll_back: Callable[[str, datetime], str],
+        asks: Asks | None = None,
+    ) -> None:
+        """`roll_back(reason, now)` sends everyone back to the version before; `asks` are the wishes of alerts."""
         self._settings, self._store, self._roll_back = settings, store, roll_back
+        self._asks = asks or Asks(store, settings.alias)
 
     def tick(self, now: datetime) -> str:
         """Look, decide, and perform or record; says the decision's first reason."""
@@ -40,16 +50,20 @@ class Steer:
             return "no version has been set for this alias yet"
         alarm = self._alarm(rollout)
         onset = 0 if alarm is None else onset_rowid(alarm)
-        seen = self._seen(rollout, alarm, onset, now)
+        asked = self._asks.standing(rollout, now)
+        seen = replace(self._seen(rollout, alarm, onset, now), asked=tuple((ask.action, ask.words) for ask in asked))
         decision = decide(seen, self._settings)
         last = self._store.last_decision(self._settings.alias)
         if last is not None and not is_news(decision, last.action, last.seen):
             return decision.reasons[0]
         if decision.action is Action.RETRAIN:
-            self._open_order(decision, rollout, onset, now)
+            self._open_order(decision, rollout, onset, asked, now)
+        elif decision.action is Action.ROLL_BACK:  # first: what raises is tried again at the next tick
+            said = self._roll_back("; ".join(decision.reasons), now)
+            with self._asks.transaction() as session:
+                session.add(convert.decision_row(decision))
+                self._asks.answer(session, asked, Action.ROLL_BACK, said, now)
         else:
-            if decision.action is Action.ROLL_BACK:  # first: what raises is tried again at the next tick
-                self._roll_back("; ".join(decision.reasons), now)
             self._store.put_decision(decision)
         return decision.reasons[0]
 
@@ -123,7 +137,9 @@ class Steer:
 
     # -- what is done -----------------------------------------------------------------------------
 
-    def _open_order(self, decision: Decision, rollout: RolloutRow, onset: int, now: datetime) -> None:
+    def _open_order(
+        self, decision: Decision, rollout: RolloutRow, onset: int, asked: Sequence[Ask], now: datetime
+    ) -> None:
         """Decision and order in one transaction: a crash leaves both or neither."""
         adapters = self._store.adapters(rollout.alias)
         champion = next(v for v in adapters if v.name == rollout.champion)
@@ -142,11 +158,12 @@ class Steer:
         )
         reason = "; ".join(decision.reasons)
         said = f"order {order_id} opened: {document['challenger']} is to be trained"
-        with self._store.transaction() as session:
+        with self._asks.transaction() as session:
             session.add(OrderRow(id=order_id, alias=rollout.alias, status="open", reason=reason,
                                  document=_plain(document), opened_at=now))  # fmt: skip
             session.add(convert.decision_row(decision))
             session.add(EventRow(at=now, kind="order", text=said, data={"order": order_id}))
+            self._asks.answer(session, asked, Action.RETRAIN, said, now)
 
 
 def onset_rowid(alarm: AlarmRow) -> int:

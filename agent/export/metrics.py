@@ -11,7 +11,7 @@ Written here rather than by prometheus-client, which makes objects of its own fo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from agent.export.exemplars import EXEMPLARS, Marks
 from agent.export.reads import READS, Known, ProcessInfo, Sample
@@ -53,7 +53,7 @@ def render(known: Known, *, openmetrics: bool = False) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def bounded(metric: Metric, samples: list[Sample]) -> tuple[list[Sample], int]:
+def bounded(metric: Metric, samples: Sequence[Sample]) -> tuple[Sequence[Sample], int]:
     """At most `metric.most` samples, and how many series were left out.
 
     The last place of a counter goes to `other`, which is the sum of the rest, so that no exchange goes uncounted; the
@@ -69,7 +69,7 @@ def bounded(metric: Metric, samples: list[Sample]) -> tuple[list[Sample], int]:
     return [*kept, (labels, sum(value for _, value in rest))], len(rest) - 1
 
 
-def _lines(metric: Metric, samples: list[Sample], marks: Marks) -> Iterator[str]:
+def _lines(metric: Metric, samples: Sequence[Sample], marks: Marks) -> Iterator[str]:
     for labels, value in samples:
         shown = ""
         if labels:

@@ -26,6 +26,7 @@ class Seen:
     `fresh_exchanges` counts from the onset of the drift, or of the breach when nothing drifted.
     `phase` is the rollout's phase; anything but `steady` means that versions are being moved.
     `challenger_failing` says why the version on trial must go, when the rollout found a reason.
+    `asked` are the wishes of alerts, each with its words: a cause like others, under the same conditions.
     """
 
     at: datetime
@@ -44,6 +45,7 @@ class Seen:
     phase: str = "steady"
     challenger_failing: str | None = None
     frozen: bool = False
+    asked: tuple[tuple[Action, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,18 +63,39 @@ def _row(name: str, action: Action, when: str, says: str, unless: str = "") -> R
     return Row(name=name, action=action, when=frozenset(when.split()), unless=frozenset(unless.split()), says=says)
 
 
-FACTS = ("frozen", "worse", "breach", "drift", "cause", "running", "moving", "cooling", "fresh", "blind")
+MOST_WISHES_SAID = 5
+"""Alerts that a decision names among its reasons."""
+FACTS = (
+    "frozen",
+    "worse",
+    "breach",
+    "drift",
+    "cause",
+    "running",
+    "moving",
+    "cooling",
+    "fresh",
+    "blind",
+    "back",
+    "asked",
+)
 """frozen: a person stopped the automation. worse: the newest version is worse than what it replaced, or fails.
 breach: measured quality is too low. drift: an alarm stands. cause: reason enough to retrain. running: an order
 is in flight. moving: versions are being moved. cooling: the last order ended too recently. fresh: enough
-exchanges to learn from. blind: there is no estimate."""
+exchanges to learn from. blind: there is no estimate. back: an alert asks to roll back. asked: an alert asks for
+anything."""
+
+LEARNABLE = frozenset({"input", "output", "relation"})
+"""Kinds of drift that new weights can answer; a slow engine or another prompt template is a matter for people."""
 
 # fmt: off
 TABLE: tuple[Row, ...] = (
     _row("frozen",  Action.WATCH,     "frozen worse",  "frozen by a person: a failing version stays"),
+    _row("frozen",  Action.WATCH,     "frozen back",   "frozen by a person: an alert asks in vain to roll back"),
     _row("frozen",  Action.WATCH,     "frozen cause",  "frozen by a person: no order in spite of a cause"),
     _row("frozen",  Action.WATCH,     "frozen drift",  "frozen by a person: drift is only looked at"),
     _row("worse",   Action.ROLL_BACK, "worse",         "the newest version is worse than the one it replaces"),
+    _row("back",    Action.ROLL_BACK, "back",          "an alert asks to go back to the version before"),
     _row("running", Action.WATCH,     "cause running", "waits for the order that is in flight"),
     _row("moving",  Action.WATCH,     "cause moving",  "waits for the end of the rollout"),
     _row("cooling", Action.WATCH,     "cause cooling", "waits for the end of the cooldown"),
@@ -80,6 +103,7 @@ TABLE: tuple[Row, ...] = (
     _row("retrain", Action.RETRAIN,   "cause fresh",   "retraining has a cause and the data it needs"),
     _row("blind",   Action.WATCH,     "drift blind",   "traffic drifted, quality unknown: waits for labels"),
     _row("drift",   Action.WATCH,     "drift",         "traffic drifted and measured quality holds"),
+    _row("asked",   Action.WATCH,     "asked",         "an alert asks to watch"),
     _row("hold",    Action.HOLD,      "",              "nothing calls for action"),
 )
 # fmt: on
@@ -105,6 +129,7 @@ def decide(seen: Seen, settings: Settings) -> Decision:
             "fresh_exchanges": seen.fresh_exchanges,
             "phase": seen.phase,
             "order_outcome": seen.order_outcome,
+            "asked": [words for _, words in seen.asked],
         },
     )
 
@@ -129,17 +154,20 @@ def facts_of(seen: Seen, settings: Settings) -> dict[str, bool]:
     drift = seen.alarm_kind is not None
     breach = _below(seen.estimate, settings.quality.floor) or _worse(seen.estimate, seen.reference)
     age_s = seen.order_finished_age_s
+    wishes = {action for action, _ in seen.asked}
     return {
         "frozen": seen.frozen,
         "worse": seen.challenger_failing is not None or _worse(seen.estimate, seen.former),
         "breach": breach,
         "drift": drift,
-        "cause": breach or (drift and policy.retrain_on_drift_alone),
+        "cause": breach or (drift and policy.retrain_on_drift_alone) or Action.RETRAIN in wishes,
         "running": seen.order_running,
         "moving": seen.phase != "steady",
         "cooling": age_s is not None and age_s < policy.cooldown_s,
         "fresh": seen.fresh_exchanges >= policy.fresh_exchanges,
         "blind": seen.estimate is None,
+        "back": Action.ROLL_BACK in wishes,
+        "asked": bool(wishes),
     }
 
 
@@ -164,6 +192,7 @@ def _words(seen: Seen, settings: Settings, facts: Mapping[str, bool]) -> list[st
     if facts["drift"]:
         since = "" if seen.alarm_age_s is None else f" {seen.alarm_age_s:.0f} s ago"
         words.append(f"drift alarm ({seen.alarm_kind}){since}: {seen.alarm_reason}".rstrip(": "))
+    words += [said for _, said in seen.asked[:MOST_WISHES_SAID]]
     if facts["cause"]:
         need = settings.policy.fresh_exchanges
         words.append(f"{seen.fresh_exchanges} fresh exchanges of the {need} that an order needs")

@@ -50,6 +50,9 @@ everything = st.builds(
     phase=st.sampled_from(["steady", "probe", "shift", "drain"]),
     challenger_failing=st.none() | st.just("too many errors"),
     frozen=st.booleans(),
+    asked=st.lists(st.sampled_from([(action, "an alert") for action in (*RANK, Action.RETRAIN)]), max_size=2).map(
+        tuple
+    ),
 )
 either = st.sampled_from([SETTINGS, EAGER])
 
@@ -62,13 +65,13 @@ def test_every_combination_of_facts_has_the_action_the_rules_ask_for() -> None:
         row = row_for(f)
         used.add(row)
         if f["frozen"]:
-            asked = Action.WATCH if f["worse"] or f["cause"] or f["drift"] else None
-        elif f["worse"]:
+            asked = Action.WATCH if any(f[name] for name in ("worse", "cause", "drift", "back", "asked")) else None
+        elif f["worse"] or f["back"]:
             asked = Action.ROLL_BACK
         elif f["cause"] and f["fresh"] and not (f["running"] or f["moving"] or f["cooling"]):
             asked = Action.RETRAIN
         else:
-            asked = Action.WATCH if f["cause"] or f["drift"] else None
+            asked = Action.WATCH if f["cause"] or f["drift"] or f["asked"] else None
         assert row.action is (asked or Action.HOLD), f
     assert used == set(TABLE)
 
@@ -113,6 +116,16 @@ def test_rows_name_only_known_facts() -> None:
         ({"estimate": quality(0.4), "fresh_exchanges": 200, "frozen": True}, Action.WATCH, "frozen"),
         ({"phase": "shift", "challenger_failing": "too many errors"}, Action.ROLL_BACK, "too many errors"),
         ({"former": quality(0.99, 0.01, "home-v0")}, Action.ROLL_BACK, "home-v0"),
+        ({"asked": ((Action.WATCH, "alert A asks"),)}, Action.WATCH, "alert A asks"),
+        ({"asked": ((Action.RETRAIN, "alert A asks"),)}, Action.WATCH, "0 fresh exchanges of the 200"),
+        ({"asked": ((Action.RETRAIN, "alert A asks"),), "fresh_exchanges": 200}, Action.RETRAIN, "alert A asks"),
+        (
+            {"asked": ((Action.RETRAIN, "alert A asks"),), "fresh_exchanges": 200, "order_finished_age_s": 1.0},
+            Action.WATCH,
+            "599 s to wait",
+        ),
+        ({"asked": ((Action.ROLL_BACK, "alert A asks"),)}, Action.ROLL_BACK, "alert A asks"),
+        ({"asked": ((Action.ROLL_BACK, "alert A asks"),), "frozen": True}, Action.WATCH, "in vain"),
     ],
 )
 def test_stories(changes: dict[str, object], action: Action, words: str) -> None:

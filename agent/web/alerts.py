@@ -1,0 +1,71 @@
+"""The route by which Alertmanager speaks to the agent: `POST /v1/alerts`.
+
+Lives here: what is HTTP about it: the token, the size, JSON, which status says what.
+Comes in: requests. Goes out: JSON documents to a callable of the application, and its answer.
+Must never know: what an alert can ask for.
+
+Alertmanager sends again what gets a 5xx, and gives up on a 4xx: what will never be right is a 4xx with one sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from hmac import compare_digest
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+MAX_BODY_BYTES = 1024 * 1024
+READ_S = 30.0
+"""Within this time a body must have come."""
+TOKEN = "TRIMTAB_ALERT_TOKEN"  # noqa: S105  # the name of a variable
+
+
+def alerts(app: FastAPI, take: Callable[[object], Mapping[str, Any]], token: str) -> None:
+    """Add the route. `take(document)` blocks; InvalidInput of it becomes 422. Without a token the route is closed."""
+
+    @app.post("/v1/alerts")
+    async def taken(request: Request) -> JSONResponse:
+        _permit(request, token)
+        body = await _read(request)
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            raise HTTPException(400, "the body is not JSON: send Alertmanager's webhook payload") from None
+        return JSONResponse(dict(await asyncio.to_thread(take, document)))
+
+
+def _permit(request: Request, token: str) -> None:
+    if not token:
+        raise HTTPException(403, f"alerts are not taken: give the agent a token in its environment as {TOKEN}")
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not compare_digest(given.strip().encode(), token.encode()):
+        wanted = f"this needs the header Authorization: Bearer with the agent's {TOKEN}"
+        raise HTTPException(401, wanted, {"www-authenticate": "Bearer"})
+
+
+async def _read(request: Request) -> bytes:
+    """The body, no more of it than is allowed, and not for ever."""
+    too_large = HTTPException(
+        413, f"the body is larger than {MAX_BODY_BYTES // 1024} KiB: set max_alerts in the webhook"
+    )
+    said = request.headers.get("content-length", "")
+    if said.isdecimal() and int(said) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(READ_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise too_large
+    except TimeoutError:
+        raise HTTPException(408, f"the body did not come within {READ_S:.0f} s") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the body ended early") from None
+    return bytes(body)
