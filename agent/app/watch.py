@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -52,9 +52,10 @@ class _State:
 class Watch:
     """Follows the stream of stored exchanges, a batch a tick."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
-        """Goes on where the store says that the loop has been."""
+    def __init__(self, settings: Settings, store: Store, redact: Callable[[str], str] | None = None) -> None:
+        """Goes on where the store says that the loop has been. Without `redact` no reference text is shown."""
         self._settings = settings
+        self._redact = redact
         self._store = store
         self._stale = False
         self._recall()
@@ -63,11 +64,21 @@ class Watch:
         """Everything as of the last commit."""
         self.cursor, state = self._store.load_state(STATE)
         self._state = _State(**json.loads(state)) if state else _State()
-        self._detector = Detector.restore(base64.b64decode(self._state.detector)) if self._state.detector else None
+        self._detector = self._restored()
         self._windows: dict[str, list[Features]] = {}
         self._references: dict[str, bytes] = {}
         self._recall_windows()
         self._stale = False
+
+    def _restored(self) -> Detector | None:
+        """The detector as of the last commit; None when there is none, or one of another version of this program."""
+        if not self._state.detector:
+            return None
+        try:
+            return Detector.restore(base64.b64decode(self._state.detector))
+        except InvalidInput:
+            self._state.version = ""  # it is then followed anew, as after a swap
+            return None
 
     @property
     def phase(self) -> str:
@@ -246,6 +257,19 @@ class Watch:
             threshold=watching.threshold if watching else None,
         )
 
+    def vanished(self, alarm: Alarm) -> list[tuple[str, str, str]]:
+        """The reference texts that come less, as they may be shown: (id, prompt, answer)."""
+        if self._redact is None:
+            return []
+        path = reference_path(self._settings, self._store, alarm.version)
+        known = {record.id: (record.prompt, record.answer) for record in read_reference(path)} if path else {}
+        shown = []
+        for name in alarm.vanished:
+            exchange = None if name in known else self._store.exchange(name)
+            prompt, answer = known.get(name) or ((exchange.prompt, exchange.answer) if exchange else ("", ""))
+            shown.append((name, self._redact(prompt), self._redact(answer)))
+        return shown
+
     # -- one commit -------------------------------------------------------------------------------
 
     def _commit(self, cursor: int, produced: list[Any], alarms: list[tuple[int, Alarm]], now: datetime) -> None:
@@ -253,10 +277,11 @@ class Watch:
             self._state.detector = base64.b64encode(self._detector.state()).decode()
         else:
             self._state.detector = ""
+        vanished = {rowid: self.vanished(alarm) for rowid, alarm in alarms}
         with self._store.transaction() as session:
             session.add_all(produced)
             for rowid, alarm in alarms:
-                session.add(convert.alarm_row(alarm, rowid))
+                session.add(convert.alarm_row(alarm, rowid, vanished[rowid]))
                 data = {"exchange_rowid": rowid, "evidence": alarm.evidence}
                 session.add(EventRow(at=now, kind="alarm", text=alarm.reason, data=data))
             self._store.save_state(session, STATE, cursor, json.dumps(asdict(self._state)).encode())
@@ -301,4 +326,7 @@ def _record(item: dict[str, Any], number: int = 0) -> Record:
         at=datetime.fromisoformat(at),
         user=item.get("user"),
         conversation=item.get("conversation"),
+        template=item.get("template"),
+        latency_s=item.get("latency_s"),
+        ttft_s=item.get("ttft_s"),
     )

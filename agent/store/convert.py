@@ -84,20 +84,21 @@ def _features_json(features: Features | None) -> dict[str, Any] | None:
     return None if features is None else {"numbers": dict(features.numbers), "labels": dict(features.labels)}
 
 
-def alarm_row(alarm: Alarm, exchange_rowid: int) -> AlarmRow:
-    """An alarm for the store, pinned to the exchange at which it fired. Vanished texts are told when it fires only."""
+def alarm_row(alarm: Alarm, exchange_rowid: int, vanished: Sequence[tuple[str, str, str]] = ()) -> AlarmRow:
+    """An alarm for the store, pinned to the exchange at which it fired; `vanished` are (id, prompt, answer)."""
     values = asdict(alarm)
     values["features"] = [list(item) for item in alarm.features]
     values["examples"] = list(alarm.examples)
-    del values["vanished"]
+    values["vanished"] = [list(text) for text in vanished]
     return AlarmRow(**values, exchange_rowid=exchange_rowid)
 
 
 def alarm(row: AlarmRow) -> Alarm:
     """An alarm from the store."""
-    values = {name: getattr(row, name) for name in Alarm.__dataclass_fields__ if name != "vanished"}
+    values = {name: getattr(row, name) for name in Alarm.__dataclass_fields__}
     values["features"] = tuple((str(f), float(e), float(s)) for f, e, s in row.features)
     values["examples"] = tuple(row.examples)
+    values["vanished"] = tuple(text[0] for text in row.vanished)
     return Alarm(**values)
 
 

@@ -96,7 +96,15 @@ def alarm(session: Session, alias: str) -> AlarmSeen | None:
     items = (convert.exchange(item) for item in session.connection().execute(wanted))
     found = {item.id: item for item in items}
     examples = tuple(_example(exchange_id, found.get(exchange_id)) for exchange_id in row.examples)
-    return AlarmSeen(alarm=convert.alarm(row), exchange_rowid=row.exchange_rowid, report=row.report, examples=examples)
+    return AlarmSeen(
+        alarm=convert.alarm(row),
+        exchange_rowid=row.exchange_rowid,
+        report=row.report,
+        examples=examples,
+        vanished=tuple(
+            Example(exchange_id=name, prompt=prompt, answer=answer) for name, prompt, answer in row.vanished
+        ),
+    )
 
 
 def _example(exchange_id: str, exchange: Exchange | None) -> Example:

@@ -83,12 +83,13 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlarmSeen:
-    """The newest alarm, where in the stream it fired, and the texts that are typical of what is new."""
+    """The newest alarm, where in the stream it fired, and texts typical of what is new and of what comes less."""
 
     alarm: Alarm
     exchange_rowid: int
     report: str | None
     examples: tuple[Example, ...]
+    vanished: tuple[Example, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

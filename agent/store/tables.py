@@ -184,6 +184,8 @@ class AlarmRow(SQLModel, table=True):
     threshold: float
     features: list[list[Any]] = Field(sa_column=_json())
     examples: list[str] = Field(sa_column=_json())
+    vanished: list[list[str]] = Field(default_factory=list, sa_column=_json_added("[]"))
+    """Reference texts whose kind comes less, as they may be shown: (id, prompt, answer) each."""
     reason: str
     report: str | None = None
 

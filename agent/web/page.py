@@ -15,7 +15,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from agent.store.snapshot import AlarmSeen, OrderSeen, RolloutSeen, Snapshot
+from agent.store.snapshot import AlarmSeen, Example, OrderSeen, RolloutSeen, Snapshot
 from agent.types import Action, Decision
 from agent.web.charts import drift_chart, quality_chart
 
@@ -216,11 +216,7 @@ def _alarm(alarm: AlarmSeen | None, now: datetime) -> str:
         f"</td><td class=number>{shift:+.1f} sd</td></tr>"
         for feature, evidence, shift in said.features
     )
-    texts = "".join(
-        f"<blockquote>{escape(example.prompt)}<small>{escape(example.answer)}</small></blockquote>"
-        for example in alarm.examples
-        if example.prompt
-    )
+    gone = _texts(alarm.vanished)
     report = ""
     if alarm.report:
         name = escape(alarm.report.rsplit("/", 1)[-1])
@@ -228,9 +224,18 @@ def _alarm(alarm: AlarmSeen | None, now: datetime) -> str:
     return (
         f"<section class=card><h2>Last alarm <small>{escape(said.kind)}, {_time(said.at, now)}</small></h2>"
         f"<p>{escape(said.reason)}</p><table class=moved>{moved}</table>"
-        f"<h3>Typical new texts</h3>{texts or '<p class=none>None kept.</p>'}"
+        f"<h3>Typical new texts</h3>{_texts(alarm.examples) or '<p class=none>None kept.</p>'}"
+        f"{gone and '<h3>Comes less than in the reference</h3>' + gone}"
         f"<p class=quiet>Began about {_time(said.onset_at, now)}, {said.row - said.onset_row + 1:,} exchanges before "
         f"the alarm; evidence {said.evidence:.1f}, threshold {said.threshold:.1f}.</p>{report}</section>"
+    )
+
+
+def _texts(examples: Iterable[Example]) -> str:
+    return "".join(
+        f"<blockquote>{escape(example.prompt)}<small>{escape(example.answer)}</small></blockquote>"
+        for example in examples
+        if example.prompt
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -12,10 +13,11 @@ import pytest
 from sqlmodel import Session, select
 
 from agent.app.steer import Steer
-from agent.app.watch import Watch
+from agent.app.watch import STATE, Watch
 from agent.quality.room import estimate_once
 from agent.settings import Settings
-from agent.store import Store
+from agent.store import Store, convert
+from agent.store.snapshot import snapshot
 from agent.store.tables import AlarmRow, DecisionRow, OrderRow, ProfileRow, ReadingRow, RolloutRow
 from agent.types import AdapterVersion, Exchange, Grade, Message, Outcome
 
@@ -181,3 +183,36 @@ def test_a_rollback_that_failed_is_tried_again(store: Store, tmp_path: Path) -> 
     steer.tick(NOW)
     assert len(asked) == 2
     assert "worse than the one it replaces" in asked[1]
+
+
+def test_an_alarm_shows_what_comes_less_through_the_redactor(store: Store, tmp_path: Path) -> None:
+    """Texts of the reference file are looked up when an alarm fires, pass the choke point, and reach the page."""
+    chosen = settings(tmp_path)
+    store.add_exchanges([exchange(n, f"play some jazz number {n}") for n in range(1, 181)])
+    watch = Watch(chosen, store, lambda text: text.replace("hall", "[ROOM]"))
+    watch.tick(NOW)
+    with store.transaction() as session:
+        fired = convert.alarm(session.exec(select(AlarmRow)).one())
+        told = watch.vanished(dataclasses.replace(fired, vanished=("3",)))
+        session.add(convert.alarm_row(fired, 180, told))
+    seen = snapshot(store, "home", NOW, None).alarm
+    assert seen is not None
+    assert [(one.exchange_id, one.prompt) for one in seen.vanished] == [("3", "light the [ROOM] please")]
+    assert Watch(chosen, store).vanished(dataclasses.replace(fired, vanished=("3",))) == []
+
+
+def test_a_detector_of_another_version_is_learnt_anew(store: Store, tmp_path: Path) -> None:
+    """State that this program cannot read costs the evidence so far, never the loop."""
+    chosen = settings(tmp_path)
+    store.add_exchanges([exchange(n) for n in range(1, 31)])
+    Watch(chosen, store).tick(NOW)
+    cursor, state = store.load_state(STATE)
+    assert state is not None
+    old = json.loads(state) | {"detector": base64.b64encode(b"of another time").decode()}
+    with store.transaction() as session:
+        store.save_state(session, STATE, cursor, json.dumps(old).encode())
+    store.add_exchanges([exchange(n) for n in range(31, 41)])
+    assert Watch(chosen, store).tick(NOW) == 10
+    assert [event.text for event in store.events() if event.kind == "reference"] == [
+        "watching home-v1 against its 200 reference exchanges"
+    ] * 2
