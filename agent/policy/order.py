@@ -52,7 +52,11 @@ def order_document(
         "challenger": challenger,
         "store": store_url,
         "home": str(settings.home),
-        "engine": {"url": settings.engine.url, "base_model": settings.engine.base_model},
+        "engine": {
+            "url": settings.engine.url,
+            "base_model": settings.engine.base_model,
+            "max_lora_rank": settings.engine.max_lora_rank,
+        },
         "base_model": {"path": str(retrain.base_model_path)},
         "data": {
             "since_rowid": since_rowid,
