@@ -120,7 +120,7 @@ def machine_speed(precision: str, *, rows: int, hidden: int = 576, inner: int = 
         if device == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
-    return 2 * left.shape[0] * hidden * inner / best
+    return 2.0 * max(8, rows) * hidden * inner / best
 
 
 def _per_batch(recipe: Recipe, lengths: Sequence[tuple[int, int]]) -> tuple[float, float]:
