@@ -10,6 +10,7 @@ rows are learnt on purpose, so that a retraining set lies between old and new tr
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ MOST_ROWS = 1000
 TOP = 10
 BINS = 16
 FOLDS = 3
+_WORD = re.compile(r"\w+")
 
 
 def compare(train: Sequence[Pair], live: Sequence[Pair]) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def _topic(ours: Sequence[str], theirs: Sequence[str]) -> float:
 
 def _words(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, list[str]]:
     """Words that one side uses far more than the other: by the difference in the share of texts that hold them."""
-    counts = [Counter(word for text in side for word in set(text.casefold().split())) for side in (ours, theirs)]
+    counts = [Counter(word for text in side for word in set(_WORD.findall(text.casefold()))) for side in (ours, theirs)]
     sizes = len(ours), len(theirs)
     gap = {w: counts[1][w] / sizes[1] - counts[0][w] / sizes[0] for w in counts[0] | counts[1]}
     ranked = sorted(gap, key=lambda word: (gap[word], word))

@@ -226,6 +226,7 @@ class Line:
         self.bench.drop([row for row, _ in gone], TRAINING)
         self.bench.note(
             "label errors", gone, examples=told, suspected=len(wrong), checked=found.checked, labels=found.labels,
+            ids=[row.id for row, _ in gone],
             says=f"{len(wrong)} of {found.checked} labels look wrong to a model that never saw them; "
             f"dropped by the rule {options.label_errors!r}",
         )  # fmt: skip

@@ -9,7 +9,8 @@ and could be two kinds. Planted: wrong labels, near duplicates by another user, 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from retrain.curate.rows import Row
 
@@ -137,6 +138,8 @@ SECRETS = (
     "the key is sk-proj-9fK2mQ7xLwT4vB8nRzE1yHcU5aJd",
     "write to margit.oberhuber@posteo.at",
 )
+LOUD = "loud"
+USERS = [f"u{number}" for number in range(400)]
 
 
 @dataclass(kw_only=True)
@@ -146,33 +149,33 @@ class Desk:
     rows: list[Row] = field(default_factory=list)
     wrong: set[str] = field(default_factory=set)
     copies: dict[str, str] = field(default_factory=dict)
-    secrets: set[str] = field(default_factory=set)
-    loud: str = "user:loud"
 
 
-def desk(size: int, *, seed: int = 0, wrong: float = 0.05, copies: float = 0.1, loud: float = 0.4) -> Desk:
-    """So many rows with planted faults; the shares are of all rows."""
+def desk(size: int, examined: Callable[[str], bool], *, seed: int = 0, loud: float = 0.4) -> Desk:
+    """So many rows: 5 % with a wrong label, 10 % that repeat an examined user's message on the other side.
+
+    `examined` says whether a user falls to the test side; the loud user gives his share of all rows.
+    """
     rng = random.Random(seed)
     made = Desk()
-    plain = size - round(copies * size)
-    texts = [_text(rng) for _ in range(plain)]
-    for number, (text, kind) in enumerate(texts):
-        made.rows.append(_row(f"r{number}", text, kind, "loud" if rng.random() < loud else f"u{rng.randrange(400)}"))
-    for number in range(size - plain):
-        twin = made.rows[rng.randrange(plain)]
-        user = "loud" if rng.random() < loud else f"u{rng.randrange(400)}"
-        copy = _row(f"c{number}", _edited(twin.prompt, rng), twin.answer, user)
-        made.copies[copy.id] = twin.id
-        made.rows.append(copy)
-    for number in rng.sample(range(plain), round(wrong * size)):
+    learnt = [user for user in USERS if not examined(user)]
+    for number in range(size - size // 10):
+        text, kind = _text(rng)
+        made.rows.append(_row(f"r{number}", text, kind, LOUD if rng.random() < loud else rng.choice(USERS)))
+    plain = len(made.rows)
+    twins = [row for row in made.rows if examined(str(row.user))]
+    for number in range(size // 10):
+        twin, user = rng.choice(twins), LOUD if rng.random() < loud else rng.choice(learnt)
+        made.rows.append(_row(f"c{number}", _edited(twin.prompt, rng), twin.answer, user))
+        made.copies[f"c{number}"] = twin.id
+    for number in rng.sample(range(plain), size // 20):
         row = made.rows[number]
         other = rng.choice([kind for kind in KINDS if kind != row.answer])
-        made.rows[number] = _row(row.id, row.prompt, other, str(row.user))
+        made.rows[number] = replace(row, answer=other)
         made.wrong.add(row.id)
     for number, secret in zip(rng.sample(range(plain), len(SECRETS)), SECRETS, strict=True):
         row = made.rows[number]
         made.rows[number] = _row(row.id, f"{row.prompt}. {secret}", row.answer, str(row.user))
-        made.secrets.add(row.id)
     rng.shuffle(made.rows)
     return made
 
@@ -197,5 +200,5 @@ def _edited(text: str, rng: random.Random) -> str:
 def _row(row_id: str, text: str, kind: str, user: str) -> Row:
     return Row(
         id=row_id, messages=(("system", "Name the kind of request."), ("user", text)), answer=kind,
-        source="external", group=f"user:{user}", user=user,
+        source="labeller", group=f"user:{user}", user=user,
     )  # fmt: skip
