@@ -24,6 +24,7 @@ from typing import Any
 import uvicorn
 from sqlalchemy.exc import OperationalError
 
+from agent.app import memory
 from agent.app.asks import Asks
 from agent.app.keep import EVERY_S, Janitor, text_gate
 from agent.app.loops import Loops
@@ -97,7 +98,7 @@ class Agent:
                 "launch": self.launcher.tick,
                 "rollout": self.rollout.tick,
                 "report": self.reports.tick,
-                "keep": self.janitor.tick,
+                "keep": self._keep,
             },
             settings.tick_s,
             {"keep": EVERY_S},
@@ -109,6 +110,11 @@ class Agent:
             judging=self.judge is not None, lock=Lock(), more=self.asks.figures,
         )  # fmt: skip
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _keep(self, at: datetime) -> str:
+        said = self.janitor.tick(at)
+        memory.give_back()
+        return said
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start everything, wait for `stop`, end everything in reverse."""
@@ -201,6 +207,7 @@ def run(settings: Settings, *, token: str, attach_token: str = "", alert_token: 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for chatty in ("httpx", "apscheduler", "whylogs"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    memory.one_arena()
     port = usable_port(settings.http.host, settings.http.port)
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
     agent = Agent(settings, token, attach_token, alert_token)

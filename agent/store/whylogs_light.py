@@ -1,10 +1,10 @@
-"""The one way into whylogs: without usage statistics, pandas, scipy or scikit-learn.
+"""The one way into whylogs: without usage statistics, pandas, scipy, scikit-learn or Pillow.
 
 Lives here: `load_whylogs`, for every room that writes or reads profiles.
 Comes in: nothing. Goes out: whylogs's modules, loaded at about 30 MB instead of 190 MB.
 Must never know: what is in a profile.
 
-whylogs imports pandas, scipy and scikit-learn where they are installed and works without them. Here they are
+whylogs imports pandas, scipy, scikit-learn and Pillow where they are installed and works without them. Here they are
 hidden from whylogs's own import statements and from nobody else's, so the rest of the process can use them.
 In such a process `why.log(DataFrame)` and `view.to_pandas()` do not work; merging, reading and writing do.
 """
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-_HIDDEN = frozenset({"pandas", "scipy", "sklearn"})
+_HIDDEN = frozenset({"PIL", "pandas", "scipy", "sklearn"})
 _lock = threading.Lock()
 _loaded: list[Whylogs] = []
 
