@@ -35,7 +35,7 @@ Alter = Callable[[random.Random, Source, Exchange], Exchange]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`share` of the units is altered; `ramp_rows` is how long it takes to get there."""
+    """`share` of the records is altered, or of the units; `ramp_rows` is how long it takes to get there."""
 
     name: str
     share: float
@@ -43,6 +43,8 @@ class Change:
     sources: tuple[str, ...] = ()
     """Where it makes sense; empty: everywhere."""
     ramp_rows: int = 0
+    whole: bool = False
+    """A burst or a conversation is altered as a whole (people stay on their topic), or record by record (faults)."""
 
     def share_at(self, rows_since: int) -> float:
         """Share of altered units so many rows after the change began."""
@@ -107,12 +109,12 @@ def _slower(r: random.Random, texts: Source, exchange: Exchange) -> Exchange:
 CHANGES = {
     change.name: change
     for change in (
-        Change("topics 5 %", 0.05, _new_topic),
-        Change("topics 10 %", 0.1, _new_topic),
-        Change("topics 30 %", 0.3, _new_topic),
-        Change("topics 100 %", 1.0, _new_topic),
-        Change("topics 0-50 % gradually", 0.5, _new_topic, ramp_rows=GRADUAL_ROWS),
-        Change("another language 10 %", 0.1, _language, sources=("commands",)),
+        Change("topics 5 %", 0.05, _new_topic, whole=True),
+        Change("topics 10 %", 0.1, _new_topic, whole=True),
+        Change("topics 30 %", 0.3, _new_topic, whole=True),
+        Change("topics 100 %", 1.0, _new_topic, whole=True),
+        Change("topics 0-50 % gradually", 0.5, _new_topic, ramp_rows=GRADUAL_ROWS, whole=True),
+        Change("another language 10 %", 0.1, _language, sources=("commands",), whole=True),
         Change("longer prompts 30 %", 0.3, _longer),
         Change("answers truncated 30 %", 0.3, _truncated),
         Change("refusals 10 %", 0.1, _refused),
@@ -137,7 +139,8 @@ def stream(name: str, shape: str, change: Change | None, *, seed: int, rows: int
         slot = next(slots)
         exchange = _exchange(r, texts, slot, row)
         if change is not None and row >= begins:
-            hit = altered.setdefault(slot.unit, r.random() < change.share_at(row - begins))
+            unit = slot.unit if change.whole else -row
+            hit = altered.setdefault(unit, r.random() < change.share_at(row - begins))
             exchange = change.alter(r, texts, exchange) if hit else exchange
         everything.append(exchange)
     at = None if change is None else BEFORE_ROWS

@@ -23,7 +23,7 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One record to be: `unit` numbers what comes together (a burst, a conversation); a change takes whole units."""
+    """One record to be: `unit` numbers what comes together: a burst, a conversation."""
 
     at: datetime
     user: str
