@@ -10,6 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from rich.table import Table
 
 from retrain.bases.ask import ask_engine, ask_folder, read_examples
 from retrain.bases.card import read_card
-from retrain.bases.choose import WITHIN, Candidate, Choice, choose, judged
+from retrain.bases.choose import WITHIN, Candidate, Choice, Measured, choose, judged
 from retrain.bases.licence import Use
 from retrain.cli import QUIET
 from retrain.curate.rows import Row
@@ -73,20 +74,25 @@ def _one(
     limit: int, shots: int, price: float | None,
 ) -> Candidate:  # fmt: skip
     card = None if url else read_card(Path(candidate))
-    measured, fault = None, ""
+    name = card.name if card else candidate
+    words = sum(len(row.answer.split()) for row in rows) / len(rows)
+
+    def made(measured: Measured | None) -> Candidate:
+        return judged(
+            name, card, measured, use=use, languages=languages(rows), answer_words=words, price_per_hour=price,
+            declared=declared.get(name, declared.get(candidate)),
+        )  # fmt: skip
+
+    if (known := made(None)).faults:  # what must not be used is not asked
+        return known
     try:
         if url:
-            token = os.environ.get("TRIMTAB_TOKEN", "")
-            measured = ask_engine(url, candidate, rows, shots=shots, token=token)
-        else:
-            measured = ask_folder(Path(candidate), examples, limit=limit, shots=shots)
+            return made(ask_engine(url, candidate, rows, shots=shots, token=os.environ.get("TRIMTAB_TOKEN", "")))
+        return made(ask_folder(Path(candidate), examples, limit=limit, shots=shots))
+    except InvalidInput:
+        raise
     except TrimtabError as error:
-        fault = str(error)
-    words = sum(len(row.answer.split()) for row in rows) / len(rows)
-    name = card.name if card else candidate
-    made = judged(name, card, measured, use=use, languages=languages(rows), answer_words=words, price_per_hour=price,
-                  declared=declared.get(name, declared.get(candidate)))  # fmt: skip
-    return made if not fault else Candidate(**{**vars(made), "faults": (*made.faults, fault)})
+        return replace(known, faults=(str(error),))
 
 
 def languages(rows: Sequence[Row]) -> list[str]:

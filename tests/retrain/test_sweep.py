@@ -1,0 +1,146 @@
+"""Sweeps: the space, giving up, going on after a kill, and a real one on the tiny model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from retrain.curate.rows import Row, write_rows
+from retrain.order import Order, parse
+from retrain.recipe import Recipe
+from retrain.sweep.cli import app, backend_of
+from retrain.sweep.space import Look, Point, Run, Space, Trial, best_of, recipe_at, space_around
+from retrain.sweep.sweep import RESULT, TRIALS, read_trials, rows_of, sweep
+from serving.errors import InvalidInput
+from tests.needs import need_module
+
+RECIPE = Recipe(r=4, alpha=8, dropout=0.0, lr=0.01, steps=12, batch=4, max_length=200)
+SPACE = Space(lrs=(0.001, 0.01, 0.1), batches=(2, 4))
+ROWS = [
+    Row(id=str(n), messages=(("user", f"turn on light {n}"),), answer=f"on {n}", source="replay", group=str(n))
+    for n in range(24)
+]
+
+
+def ordered(home: Path, base: Path) -> Order:
+    """Give an order with curated rows."""
+    order = parse({
+        "id": "o1", "reason": "a test", "alias": "home", "challenger": "home-v2", "store": "sqlite://",
+        "home": str(home), "base_model": {"path": str(base)}, "data": {"replay": "r.jsonl"}, "recipe": RECIPE.to_json(),
+    })  # fmt: skip
+    order.work.mkdir(parents=True)
+    write_rows(order.work / "train.jsonl", ROWS)
+    return order
+
+
+class Runner:
+    """Runs trials that cost nothing: the loss is how far the rate is from 0.01."""
+
+    def __init__(self) -> None:
+        self.ran: list[Point] = []
+        self.given_up = 0
+
+    def __call__(self, point: Point, look: Look) -> Trial:
+        """Look four times."""
+        self.ran.append(point)
+        loss = abs(point.lr - 0.01) + point.batch / 1000
+        for number in range(1, 5):
+            if look(number, loss + 1 / number):
+                self.given_up += 1
+                return Trial(point=point, loss=loss + 1 / number, steps=number, seconds=1.0, why="given up")
+        return Trial(point=point, loss=loss, steps=4, seconds=1.0)
+
+
+def test_the_space_stands_around_the_recipe() -> None:
+    """Five rates and three batch sizes by default, what is given instead, and trials that all see as many rows."""
+    space = space_around(RECIPE)
+    assert space.lrs == (0.002, 0.005, 0.01, 0.02, 0.05)
+    assert space.batches == (2, 4, 8)
+    assert space.grid()[0] == Point(lr=0.01, batch=2)
+    assert len(space.grid()) == 15
+    assert space_around(RECIPE, [0.1, 0.01], [3]) == Space(lrs=(0.01, 0.1), batches=(3,))
+    with pytest.raises(InvalidInput, match="learning rates"):
+        space_around(RECIPE, [2.0])
+    assert [recipe_at(RECIPE, Point(lr=0.1, batch=b), looks=6).steps for b in (2, 4, 8)] == [24, 12, 6]
+
+
+@pytest.mark.parametrize("by", ["grid", "tpe"])
+def test_optuna_finds_the_best_and_gives_up_the_rest(by: str) -> None:
+    """Every trial asked for is run, none twice in the grid, the clearly worse are cut short, and the best is right."""
+    need_module("optuna", "pip install -e '.[sweep]'")
+    backend = backend_of(by, None)  # type: ignore[arg-type]
+    runner, kept = Runner(), list[Trial]()
+
+    def run(point: Point, look: Look) -> Trial:
+        kept.append(runner(point, look))
+        return kept[-1]
+
+    trials = 6 if by == "grid" else 12
+    backend.search(SPACE, trials, [], run, 0)
+    assert len(runner.ran) == trials
+    if by == "grid":
+        assert sorted((p.lr, p.batch) for p in runner.ran) == sorted((p.lr, p.batch) for p in SPACE.grid())
+        backend.search(SPACE, 9, kept, run, 0)
+        assert len(runner.ran) == 6
+    best = best_of(kept)
+    assert best is not None
+    assert best.point.lr == pytest.approx(0.01, rel=1.0)
+    assert runner.given_up >= 1
+
+
+class Plain:
+    """A search of five lines: the port asks no more."""
+
+    def search(self, space: Space, trials: int, done: Sequence[Trial], run: Run, seed: int) -> None:
+        """Walk the grid."""
+        for point in space.grid()[len(done) : trials]:
+            run(point, lambda _number, _loss: False)
+
+
+def test_a_sweep_goes_on_where_it_was_killed(tiny_model: Path, tmp_path: Path) -> None:
+    """Trials that are written down are not run again, a torn line is left out, and no weights are left over."""
+    order = ordered(tmp_path, tiny_model)
+    rows, valid = rows_of(order)
+    assert {row.id for row in rows}.isdisjoint({row.id for row in valid})
+    assert len(rows) + len(valid) == len(ROWS)
+    said: list[str] = []
+    sweep(order, rows, valid, SPACE, Plain(), 1, said.append)
+    with (order.work / "sweep" / TRIALS).open("a") as stream:
+        stream.write('{"point": {"lr"')
+        stream.write("\n")
+    found = sweep(order, rows, valid, SPACE, Plain(), 2, said.append)
+    assert len(said) == len(found.trials) == 2
+    assert found.recipe.evaluations == RECIPE.evaluations
+    assert sorted(path.name for path in (order.work / "sweep").iterdir()) == [RESULT, TRIALS]
+    assert json.loads((order.work / "sweep" / RESULT).read_text())["best"]["loss"] == found.best.loss
+
+
+def test_the_command_prints_a_recipe(tiny_model: Path, tmp_path: Path) -> None:
+    """`trimtab sweep ORDER` over two rates ends with the better one, ready to be written into the order."""
+    need_module("optuna", "pip install -e '.[sweep]'")
+    order = ordered(tmp_path, tiny_model)
+    path = tmp_path / "order.json"
+    path.write_text(order.model_dump_json(exclude={"recipe"})[:-1] + f', "recipe": {json.dumps(RECIPE.to_json())}}}')
+    argv = [str(path), "--trials", "2", "--lr", "1e-5", "--lr", "0.01", "--batch", "4"]
+    done = CliRunner().invoke(app, argv)
+    assert done.exit_code == 0, done.output
+    assert "lr: 0.01" in done.stdout.split("write into the order:")[1]
+    assert len(read_trials(order.work / "sweep" / TRIALS)) == 2
+
+
+@pytest.mark.parametrize("by", ["ray", "wandb"])
+def test_a_search_that_is_not_installed_is_said(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence names the package to install."""
+    monkeypatch.setitem(sys.modules, by, None)
+    with pytest.raises(InvalidInput, match=f"sweeps by {by} need the package: pip install"):
+        backend_of(by, None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="up to its curation first"):
+        rows_of(parse({
+            "id": "o9", "reason": "r", "alias": "a", "challenger": "c", "store": "s", "home": "/nowhere",
+            "base_model": {"path": "/b"}, "data": {"replay": "r"},
+        }))  # fmt: skip
