@@ -75,6 +75,7 @@ class Evidence:
         playing[upward] = UP
         self.shares, self._playing = shares, playing
         self._counts = playing.sum(axis=1)
+        self._weights = (playing * (shares / self._counts)[:, None]).ravel()
         self.m = np.zeros((shares.size, BETS))
         self.c = np.zeros((shares.size, BETS))
         self.since = np.zeros((shares.size, BETS), np.int64)
@@ -98,22 +99,23 @@ class Evidence:
         stake = np.where(absent, 0.0, 1.0 if stakes is None else stakes)
         staked = stake[:, None] * self._playing
         if open_ is not None:
-            staked = staked * open_[:, GROUP]
-        logs = staked * _LOG_PAYS[cell]
-        self.m += staked
-        self.m *= np.exp(logs)
+            staked *= open_.astype(np.float64).take(GROUP, axis=1)
+        logs = _LOG_PAYS.take(cell, axis=0)
+        logs *= staked
         fresh = (self.c <= 0) & (staked > 0)
-        self.since[fresh] = row
-        self.since_s[fresh] = at_s
-        self.c[fresh] = 0
+        np.copyto(self.since, row, where=fresh)
+        np.copyto(self.since_s, at_s, where=fresh)
+        np.copyto(self.c, 0.0, where=fresh)
         self.c += logs
-        gains: NDArray[np.float64] = stake[:, None] * _LOG_TYPICAL[cell]
+        self.m += staked
+        self.m *= np.exp(logs, out=logs)
+        gains: NDArray[np.float64] = stake[:, None] * _LOG_TYPICAL.take(cell, axis=0)
         return gains if open_ is None else np.where(open_, gains, 0.0)
 
     @property
     def total(self) -> float:
         """The average over all scores and bets, by their shares: the detector's statistic."""
-        return float(self.shares @ self.by_score)
+        return float(self.m.ravel() @ self._weights)
 
     @property
     def by_score(self) -> NDArray[np.float64]:

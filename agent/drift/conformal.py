@@ -44,7 +44,7 @@ class Grid:
         return cls(middle, spread)
 
     def levels(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Levels in [0, 511] of one record's scores (s,), -1 where it has none: a rule that never changes."""
+        """Levels in [0, 511] of scores (s,) or (n, s), -1 where there is none: a rule that never changes."""
         z = np.arcsinh(_FINE * (scores - self.middle) / self.spread) / np.arcsinh(_FINE * _FAR)
         absent = np.isnan(z)
         levels: NDArray[np.intp] = np.rint(_HALF * (1 + np.clip(np.where(absent, 0, z), -1, 1))).astype(np.intp)
@@ -75,47 +75,49 @@ def normal_scores(levels: NDArray[np.intp]) -> NDArray[np.float64]:
     return out
 
 
-_BLOCK = 16
-
-
 class Pool:
-    """How many ranked records stood at each level, `counts` (s, 32, 16); in each block or above, `above` (s, 33).
+    """How many ranked records stood at each level, `counts` (s, 512).
 
     A record that has no such score (level -1) is not counted and gets no p-value (nan).
     """
 
     def __init__(self, scores: int) -> None:
-        self.counts = np.zeros((scores, LEVELS // _BLOCK, _BLOCK), np.int32)
-        self.above = np.zeros((scores, LEVELS // _BLOCK + 1), np.int32)
-        self._score = np.arange(scores)
+        self.counts = np.zeros((scores, LEVELS), np.int32)
+        self._first = np.arange(scores) * LEVELS
 
     def add(self, levels: NDArray[np.intp]) -> None:
-        """Take one record in."""
-        block, place = levels // _BLOCK, levels % _BLOCK
-        self.counts[self._score, block, place] += levels >= 0
-        self.above += block[:, None] >= _BLOCKS
+        """Take some records (n, s) in."""
+        there = levels >= 0
+        places = (levels + self._first)[there]
+        self.counts += np.bincount(places, minlength=self.counts.size).astype(np.int32).reshape(self.counts.shape)
 
-    def p_values(self, levels: NDArray[np.intp], ties: NDArray[np.float64]) -> NDArray[np.float64]:
-        """P-values (s,) in (0, 1) of one record not yet taken in; small means higher than most. `ties` uniform (s,)."""
-        block, place = levels // _BLOCK, levels % _BLOCK
-        near = self.counts[self._score, block]
-        greater = self.above[self._score, block + 1] + (near * (place[:, None] < _PLACES)).sum(axis=1)
-        equal = near[self._score, place]
-        p: NDArray[np.float64] = (greater + ties * (equal + 1)) / (self.above[:, 0] + 1)
-        return np.where(levels < 0, np.nan, np.clip(p, 1e-12, 1 - 1e-12))
+    def rank(self, levels: NDArray[np.intp], ties: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P-values (n, s) in (0, 1) of some records in turn, small where a score is higher than most; takes them in.
+
+        Each is ranked among all taken in before it, those that stand before it here included. `ties` uniform (n, s).
+        """
+        upto = np.cumsum(self.counts, axis=1, dtype=np.int32)
+        places = np.maximum(levels, 0) + self._first
+        known, equal = upto[:, -1], self.counts.ravel()[places]
+        greater = known - upto.ravel()[places]
+        if len(levels) > 1:
+            short = levels.astype(np.int16)
+            earlier = np.tri(len(levels), k=-1, dtype=bool)[:, :, None]
+            greater = greater + ((short[None] > short[:, None]) & earlier).sum(axis=1)
+            equal = equal + ((short[None] == short[:, None]) & earlier).sum(axis=1)
+        there = levels >= 0
+        before = known + np.cumsum(there, axis=0) - there
+        p = (greater + ties * (equal + 1)) / (before + 1)
+        self.add(levels)
+        return np.where(there, np.clip(p, 1e-12, 1 - 1e-12), np.nan)
 
     def levels(self) -> NDArray[np.int32]:
         """How many stood at each level (s, 512): all there is to keep."""
-        return self.counts.reshape(len(self.counts), LEVELS)
+        return self.counts
 
     @classmethod
     def of(cls, counts: NDArray[np.int32]) -> Self:
         """The pool whose `levels` these are."""
         self = cls(len(counts))
-        self.counts[:] = counts.reshape(self.counts.shape)
-        self.above[:, :-1] = np.cumsum(self.counts.sum(axis=2)[:, ::-1], axis=1)[:, ::-1]
+        self.counts[:] = counts
         return self
-
-
-_BLOCKS = np.arange(LEVELS // _BLOCK + 1)
-_PLACES = np.arange(_BLOCK)

@@ -19,15 +19,15 @@ import numpy as np
 
 from agent.drift.core import ALL, RECENT, Seen, evidence
 from agent.drift.fitting import fit_core
-from agent.drift.learner import fold_of, words_of
+from agent.drift.learner import fold_of, words_of_many
 from agent.drift.reasons import kind_of, sentence
 from agent.drift.records import UNKNOWN_TIME
 from agent.drift.saved import load, save
-from agent.drift.scores import pair_of
+from agent.drift.scores import pairs_of
 from agent.types import Alarm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -44,6 +44,7 @@ CLEAR = 4.0
 by chance long before does not explain an alarm."""
 _FOLD_RUN = 25
 """Live neighbours that belong to one fold of the learner, where users are unknown."""
+_AT_ONCE = 32
 _IN_PROMPTS = 0.1
 """Share of what was learned that lies in prompts, if it is the prompts that are about other things."""
 _ALIKE = 0.8
@@ -93,13 +94,24 @@ class Detector:
 
     def update(self, record: Record) -> Alarm | None:
         """Rank one live record, settle the bets, and say so if the promised run length is passed."""
+        return self.update_many([record])[0]
+
+    def update_many(self, records: Sequence[Record]) -> list[Alarm | None]:
+        """What `update` would say of each record in turn, to the last digit, at half the price (32 or more at once)."""
+        said: list[Alarm | None] = []
+        for begin in range(0, len(records), _AT_ONCE):
+            some = records[begin : begin + _AT_ONCE]
+            for record, ranked in zip(some, self._ranked(some), strict=True):
+                said.append(self._bet(record, *ranked))
+        return said
+
+    def _bet(self, record: Record, p: NDArray[np.float64], scores: NDArray[np.float32]) -> Alarm | None:
         core = self.core
         row, core.rows = core.rows, core.rows + 1
-        key = getattr(record, core.keyed_by) if core.keyed_by else None
-        p, scores = self._ranked(record, row, key)
-        core.recent.append(Seen(row, record.id, scores.astype(np.float32)))
+        core.recent.append(Seen(row, record.id, scores))
         if row < core.quiet_until:
             return None
+        key = self._key(record)
         stakes, open_ = core.kin.stakes(key, row)
         at_s = math.nan if record.at == UNKNOWN_TIME else record.at.timestamp()
         gains = core.bets.update(p, row, at_s, stakes, open_)
@@ -111,21 +123,27 @@ class Detector:
         core.quiet_until = core.rows + core.quiet_rows
         return alarm
 
-    def _ranked(self, record: Record, row: int, key: str | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """P-values and scores (s,) of one record, which then joins those that the next ones are ranked with."""
-        core = self.core
-        texts = pair_of(record)
-        scores = core.scorer.score(record, *texts)
-        levels, chance = core.grid.levels(scores), core.random.random(len(ALL) + 1)
-        season = core.seasons.of(record.at)
-        pool = core.pools[season]
-        p = pool.p_values(levels, chance[: levels.size])
-        pool.add(levels)
-        words, apart = words_of(*texts), season if len(core.seasons) > 1 else -1
-        fold = fold_of(f"run {row // _FOLD_RUN}" if key is None else key, core.seed)
-        learned, far = core.learner.p_value(words, apart, fold, float(chance[-2]))
-        core.learner.learn(words, season, fold, float(chance[-1]))
-        return np.append(p, learned), np.append(scores, far)
+    def _key(self, record: Record) -> str | None:
+        return getattr(record, self.core.keyed_by) if self.core.keyed_by else None
+
+    def _ranked(self, records: Sequence[Record]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
+        """P-values and scores (s,) of each record, which then joins those that the next ones are ranked with."""
+        core, n = self.core, len(records)
+        texts = pairs_of(records)
+        fixed = core.scorer.score_many(records, texts)
+        levels, chance = core.grid.levels(fixed), core.random.random((n, len(ALL) + 1))
+        season = [core.seasons.of(record.at) for record in records]
+        p, scores = np.empty((n, len(ALL))), np.empty((n, len(ALL)), np.float32)
+        scores[:, :-1] = fixed
+        for s in set(season):
+            rows = [i for i in range(n) if season[i] == s]
+            p[rows, :-1] = core.pools[s].rank(levels[rows], chance[rows, : levels.shape[1]])
+        for i, (record, words) in enumerate(zip(records, words_of_many(texts), strict=True)):
+            key, apart = self._key(record), season[i] if len(core.seasons) > 1 else -1
+            fold = fold_of(f"run {core.rows // _FOLD_RUN}" if key is None else key, core.seed)
+            p[i, -1], scores[i, -1] = core.learner.p_value(words, apart, fold, float(chance[i, -2]))
+            core.learner.learn(words, season[i], fold, float(chance[i, -1]))
+            yield p[i], scores[i]
 
     def leaders(self, n: int = NAMED) -> list[tuple[str, float, float]]:
         """The `n` features with most evidence: (feature, log10 evidence, shift in reference standard deviations)."""

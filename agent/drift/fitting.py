@@ -15,8 +15,8 @@ from agent.drift.bets import Evidence
 from agent.drift.conformal import Grid, Pool, moments, normal_scores
 from agent.drift.core import Core
 from agent.drift.dependence import Dependence, Kin, key_by, measure
-from agent.drift.learner import Learner, fold_of, words_of
-from agent.drift.scores import NAMES, Scorer, pair_of
+from agent.drift.learner import Learner, fold_of, words_of_many
+from agent.drift.scores import NAMES, Scorer, pairs_of
 from agent.drift.seasons import Seasons
 from agent.drift.split import MIN_REFERENCE_ROWS, halves, thinned
 from agent.types import InvalidInput
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agent.drift.texts import Text
 
 _FOLD_RUN = 10
+_AT_ONCE = 64
 _LEARNED_LIKE, _ONE_TOPIC = 0.75, 0.5
 """The learned score is taken to depend on users and neighbours like this quantile of the fixed scores; and where users
 differ at all, as much as this at least, for most people stay with their topic."""
@@ -45,17 +46,15 @@ def fit_core(
     records = thinned(reference)
     keys = [getattr(record, keyed_by) if keyed_by else None for record in records]
     counted, ranked = halves(records, keys, random)
-    pairs = [pair_of(record) for record in records]
+    pairs = [pair for i in range(0, len(records), _AT_ONCE) for pair in pairs_of(records[i : i + _AT_ONCE])]
     scorer = _scorer(records, pairs, counted)
     scores = np.full((len(records), len(NAMES)), np.nan)
     for mine, theirs in ((counted[0::2], counted[1::2]), (counted[1::2], counted[0::2])):
         other = _scorer(records, pairs, theirs)
-        for i in mine:
-            scores[i] = other.score(records[i], *pairs[i])
+        _score(scores, other, records, pairs, mine)
     grid = Grid.over(scores[counted])
-    for i in ranked:
-        scores[i] = scorer.score(records[i], *pairs[i])
-    levels = np.array([grid.levels(row) for row in scores])
+    _score(scores, scorer, records, pairs, ranked)
+    levels = grid.levels(scores)
     z = _z(levels, [counted, ranked])
     at = [record.at for record in records]
     seasons = Seasons.found(at, z, len(ranked), random)
@@ -64,9 +63,9 @@ def fit_core(
         apart = [[i for i in half if season[i] == s] for half in (counted, ranked) for s in range(len(seasons))]
         z = _z(levels, apart)
     pools = [Pool(len(NAMES)) for _ in range(len(seasons))]
-    for i in ranked:
-        pools[season[i]].add(levels[i])
-    words = [words_of(*pair) for pair in pairs]
+    for s, pool in enumerate(pools):
+        pool.add(levels[[i for i in ranked if season[i] == s]])
+    words = words_of_many(pairs)
     own = [fold_of(f"run {k // _FOLD_RUN}" if keys[i] is None else str(keys[i]), seed) for k, i in enumerate(ranked)]
     usual, spread = moments(scores[ranked])
     return Core(
@@ -89,6 +88,19 @@ def fit_core(
         usual=np.append(usual, 0.0),
         spread=np.append(spread, 1.0),
     )
+
+
+def _score(
+    scores: NDArray[np.float64],
+    scorer: Scorer,
+    records: Sequence[Record],
+    pairs: Sequence[tuple[Text, Text]],
+    rows: Sequence[int],
+) -> None:
+    """Fill in these rows."""
+    for i in range(0, len(rows), _AT_ONCE):
+        some = rows[i : i + _AT_ONCE]
+        scores[some] = scorer.score_many([records[k] for k in some], [pairs[k] for k in some])
 
 
 def _scorer(records: Sequence[Record], pairs: Sequence[tuple[Text, Text]], rows: Sequence[int]) -> Scorer:

@@ -46,12 +46,27 @@ _LEAST_LIVE, _LEAST_POOL = 15.0, 20
 
 def words_of(prompt: Text, answer: Text) -> Words:
     """Places of the distinct words of a record, at most `MOST_WORDS`, the same ones for the same text."""
-    places = np.concatenate([prompt.words % _PRIME * 2, answer.words % _PRIME * 2 + 1])
-    places = np.unique(places)
-    if places.size > MOST_WORDS:
-        mixed = (places * np.uint32(40_503)) & np.uint32(0xFFFF)
-        places = np.sort(places[np.argsort(mixed, kind="stable")[:MOST_WORDS]])
-    return places.astype(np.uint16)
+    return words_of_many([(prompt, answer)])[0]
+
+
+def words_of_many(pairs: Sequence[tuple[Text, Text]]) -> list[Words]:
+    """`words_of` each record."""
+    both = [text.words for pair in pairs for text in pair]
+    sizes = np.array([words.size for words in both])
+    side = np.repeat(np.arange(sizes.size), sizes)
+    places = np.concatenate(both) % _PRIME * 2 + (side & 1)
+    whole = np.sort((side >> 1) * SIZE + places)
+    whole = whole[np.diff(whole, prepend=-1) > 0]
+    ends = np.searchsorted(whole, np.arange(1, len(pairs) + 1) * SIZE).tolist()
+    short = (whole % SIZE).astype(np.uint16)
+    return [_few(short[begin:end]) for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def _few(places: Words) -> Words:
+    if places.size <= MOST_WORDS:
+        return places
+    mixed = (places.astype(np.uint32) * np.uint32(40_503)) & np.uint32(0xFFFF)
+    return np.sort(places[np.argsort(mixed, kind="stable")[:MOST_WORDS]])
 
 
 @dataclass(slots=True, eq=False)

@@ -24,7 +24,7 @@ from agent.types import InvalidInput
 if TYPE_CHECKING:
     from agent.drift.state import Arrays
 
-FORMAT = 2
+FORMAT = 3
 _PLAIN = ("alias", "version", "budget_rows", "quiet_rows", "seed", "rows", "quiet_until", "keyed_by")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from agent.drift.ngrams import ADDED, Table
-from agent.drift.texts import SURFACE, Text, take_apart
+from agent.drift.texts import SURFACE, Text, take_apart_many
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ NAMES: tuple[str, ...] = (
 )
 """Names of the scores, `side.what`, in the order of `Scorer.score`. The last three are nan where nobody knows them."""
 
-_BINS = np.uint32(16_384)
+_BINS = 16_384
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,20 +64,28 @@ class Scorer:
 
     def score(self, record: Record, prompt: Text, answer: Text) -> NDArray[np.float64]:
         """All scores of one record and its texts, shape (len(NAMES),), never infinite."""
-        out: list[float] = []
-        for side, text in zip(_SIDES, (prompt, answer), strict=True):
-            out.extend(text.surface)
-            for unit in _UNITS:
-                out.extend(self.tables[f"{side}.{unit}"].novelty(getattr(text, unit)))
-        out += [
-            self._shared_words(prompt.words, answer.words),
-            _shared_characters(prompt.triples, answer.triples),
-            answer.surface[0] - prompt.surface[0],
-            _log_seconds(record.latency_s),
-            _log_seconds(record.ttft_s),
-            self._rarity(record.template),
-        ]
-        return np.array(out)
+        return np.asarray(self.score_many([record], [(prompt, answer)])[0])
+
+    def score_many(self, records: Sequence[Record], pairs: Sequence[tuple[Text, Text]]) -> NDArray[np.float64]:
+        """Scores (n, len(NAMES)) of some records and their texts: of each what `score` says, to the last digit."""
+        out = np.empty((len(records), len(NAMES)))
+        units = [{name: Units.of([getattr(pair[i], name) for pair in pairs]) for name in _UNITS} for i in (0, 1)]
+        column = 0
+        for i, side in enumerate(_SIDES):
+            out[:, column : column + len(SURFACE)] = [pair[i].surface for pair in pairs]
+            column += len(SURFACE)
+            for name in _UNITS:
+                its = units[i][name]
+                out[:, column : column + 2] = self.tables[f"{side}.{name}"].novelty(its.values, its.text, its.sizes)
+                column += 2
+        prompt, answer = units
+        out[:, column] = self._shared_words(prompt["words"], answer["words"])
+        out[:, column + 1] = _shared(prompt["triples"], answer["triples"])
+        out[:, column + 2] = out[:, NAMES.index("answer.length")] - out[:, 0]
+        out[:, column + 3] = [_log_seconds(record.latency_s) for record in records]
+        out[:, column + 4] = [_log_seconds(record.ttft_s) for record in records]
+        out[:, column + 5] = [self._rarity(record.template) for record in records]
+        return out
 
     def _rarity(self, template: str | None) -> float:
         """Surprise at this template, in nats."""
@@ -86,17 +94,36 @@ class Scorer:
         total = sum(self.templates.values()) + ADDED * (len(self.templates) + 1)
         return math.log(total / (self.templates.get(template, 0) + ADDED))
 
-    def _shared_words(self, prompt: Hashes, answer: Hashes) -> float:
-        """Share of the answer's words, weighted by how rare they are, that stand in the prompt too."""
-        if not answer.size:
-            return 0.0
-        weight = math.log(self.texts + 1.0) - self.spread.log_counts(answer)
-        return float(weight @ _standing_in(answer, prompt)) / float(np.add.reduce(weight))
+    def _shared_words(self, prompt: Units, answer: Units) -> NDArray[np.float64]:
+        """Share of each answer's words, weighted by how rare they are, that stand in its prompt too."""
+        weight = np.maximum(math.log(self.texts + 1.0) - self.spread.log_counts(answer.values), 0.0)
+        return _shared(prompt, answer, weight)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Units:
+    """Hashes of n texts behind each other: `values`, `text` which one each belongs to, `sizes` (n,)."""
+
+    values: Hashes
+    text: NDArray[np.intp]
+    sizes: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, texts: Sequence[Hashes]) -> Self:
+        """These texts' hashes."""
+        sizes = np.array([text.size for text in texts])
+        return cls(np.concatenate(texts), np.repeat(np.arange(sizes.size), sizes), sizes)
 
 
 def pair_of(record: Record) -> tuple[Text, Text]:
     """Prompt and answer of a record, taken apart."""
-    return take_apart(record.prompt), take_apart(record.answer)
+    return pairs_of([record])[0]
+
+
+def pairs_of(records: Sequence[Record]) -> list[tuple[Text, Text]]:
+    """Prompt and answer of each record, taken apart."""
+    texts = take_apart_many([text for record in records for text in (record.prompt, record.answer)])
+    return list(zip(texts[0::2], texts[1::2], strict=True))
 
 
 def _log_seconds(seconds: float | None) -> float:
@@ -106,14 +133,14 @@ def _log_seconds(seconds: float | None) -> float:
     return math.log(seconds + 1e-3)
 
 
-def _shared_characters(prompt: Hashes, answer: Hashes) -> float:
-    """Share of the answer's character triples that stand in the prompt too."""
-    return np.count_nonzero(_standing_in(answer, prompt)) / answer.size if answer.size else 0.0
-
-
-def _standing_in(units: Hashes, other: Hashes) -> NDArray[np.bool_]:
-    """Which units are among the other ones, up to a collision in 16,384 bins."""
-    there = np.zeros(_BINS, np.bool_)
-    there[other % _BINS] = True
-    both: NDArray[np.bool_] = there[units % _BINS]
-    return both
+def _shared(prompt: Units, answer: Units, weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Share (n,) of each answer's units that stand in its prompt, up to a collision in 16,384 bins; 0 for no units."""
+    n = answer.sizes.size
+    there = np.zeros(n * _BINS, np.bool_)
+    there[prompt.text * _BINS + prompt.values % _BINS] = True
+    both = there[answer.text * _BINS + answer.values % _BINS]
+    if weight is None:
+        return np.asarray(np.bincount(answer.text, weights=both, minlength=n) / np.maximum(answer.sizes, 1))
+    whole = np.bincount(answer.text, weights=weight, minlength=n)
+    part = np.bincount(answer.text, weights=weight * both, minlength=n)
+    return np.asarray(part / np.where(whole > 0, whole, 1.0))

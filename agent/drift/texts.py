@@ -1,11 +1,13 @@
 """One text taken apart: its words, word pairs and character triples as hashes, and its surface in numbers.
 
-Lives here: `take_apart`. Comes in: a string, anything at all. Goes out: a `Text`.
+Lives here: `take_apart`, and `take_apart_many` for some at once. Comes in: strings, anything at all.
+Goes out: `Text`s.
 Must never know: the reference; a text is taken apart the same way whoever wrote it and whenever.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from dataclasses import dataclass
@@ -17,9 +19,13 @@ import numpy as np
 from agent.drift.records import LONGEST_CHARACTERS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from agent.drift.ngrams import Hashes
+
+    Places = NDArray[np.int64]
 
 SURFACE = (
     "length",
@@ -44,6 +50,13 @@ _WORD = re.compile(r"\w+(?:['’]\w+)?")
 _REFUSAL = re.compile(
     r"\b(?:sorry|apologi[sz]e|cannot|can['’]t|unable|as an ai|not able to|won['’]t|decline|against my|inappropriate)\b"
 )
+_MAY_REFUSE = frozenset(
+    re.findall(
+        r"\S+",
+        "sorry apologise apologize cannot can't can’t unable as not won't won’t decline against inappropriate",
+    )
+)
+"""A text without any of these words refuses nothing, and is not searched."""
 _COMMON = frozenset(
     re.findall(
         r"\w+",
@@ -87,17 +100,27 @@ def _hash(word: str) -> int:
 
 def take_apart(text: str) -> Text:
     """Split one text. Only its first `LONGEST_CHARACTERS` are looked at."""
-    text = text[:LONGEST_CHARACTERS]
-    lower = text.lower()
-    found = _WORD.findall(lower)
-    words = np.fromiter(map(_hash, found), np.uint32, len(found))
-    codes = np.frombuffer(lower.encode("utf-32-le", "surrogatepass"), np.uint32)
-    return Text(
-        words=words,
-        pairs=_chain(words, 2),
-        triples=_chain(codes, 3),
-        surface=_surface(text, lower, found, words),
-    )
+    return take_apart_many([text])[0]
+
+
+def take_apart_many(texts: Sequence[str]) -> list[Text]:
+    """Split some texts at once, each exactly as if it were alone: few large array operations cost less than many."""
+    texts = [text[:LONGEST_CHARACTERS] for text in texts]
+    lower = [text.lower() for text in texts]
+    found = [_WORD.findall(text) for text in lower]
+    sizes = np.array([len(words) for words in found])
+    hashes = np.fromiter(map(_hash, itertools.chain.from_iterable(found)), np.uint32, int(sizes.sum()))
+    codes = np.frombuffer("".join(lower).encode("utf-32-le", "surrogatepass"), np.uint32)
+    ends = np.cumsum(sizes)
+    words = _cut(hashes, ends, sizes, 1)
+    triples = _cut(_chain(codes, 3), np.cumsum([len(text) for text in lower]), [len(text) for text in lower], 3)
+    pairs = _cut(_chain(hashes, 2), ends, sizes, 2)
+    runs = _cut(_chain(hashes, _REPEAT_WORDS), ends, sizes, _REPEAT_WORDS)
+    surface = _surface(texts, lower, found, runs)
+    return [
+        Text(words=w, pairs=p, triples=t, surface=tuple(s))
+        for w, p, t, s in zip(words, pairs, triples, surface.tolist(), strict=True)
+    ]
 
 
 def _chain(units: Hashes, length: int) -> Hashes:
@@ -113,26 +136,44 @@ def _chain(units: Hashes, length: int) -> Hashes:
     return out
 
 
-def _surface(text: str, lower: str, found: list[str], words: Hashes) -> tuple[float, ...]:
+def _cut(chained: Hashes, ends: Sequence[int] | Places, sizes: Sequence[int] | Places, length: int) -> list[Hashes]:
+    """The runs that lie within one text each, text by text."""
+    return [
+        chained[end - size : max(end - length + 1, end - size)]
+        for end, size in zip(np.asarray(ends).tolist(), np.asarray(sizes).tolist(), strict=True)
+    ]
+
+
+def _surface(
+    texts: Sequence[str], lower: Sequence[str], found: Sequence[Sequence[str]], runs: Sequence[Hashes]
+) -> NDArray[np.float64]:
+    """The surface numbers (n, 15)."""
+    n, sizes = len(texts), np.array([len(text) for text in texts])
+    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    place = np.repeat(np.arange(n) * 6, sizes) + _CLASS[np.minimum(codes, 128)]
+    kinds = np.bincount(place, minlength=6 * n).reshape(n, 6)
+    characters, words = np.maximum(sizes, 1), np.maximum([len(words) for words in found], 1)
+    out = np.empty((n, len(SURFACE)))
+    out[:, 0] = np.log1p(sizes)
+    out[:, 1] = np.log1p([len(words) for words in found])
+    out[:, 2] = [sum(map(len, words)) for words in found] / words
+    for column, kind in ((3, _UPPER), (4, _DIGIT), (5, _NON_ASCII), (6, _PUNCTUATION)):
+        out[:, column] = kinds[:, kind] / characters
+    out[:, 7] = np.log1p(kinds[:, _NEWLINE])
+    distinct = [set(words) for words in found]
+    out[:, 8] = [len(words) for words in distinct] / words
+    out[:, 9] = [_compressed(text) for text in texts]
+    out[:, 10] = [1 - len(set(run.tolist())) / run.size if run.size else 0.0 for run in runs]
+    out[:, 11] = [sum(map(_COMMON.__contains__, words)) for words in found] / words
+    out[:, 12] = [
+        not _MAY_REFUSE.isdisjoint(words) and _REFUSAL.search(text) is not None
+        for words, text in zip(distinct, lower, strict=True)
+    ]
+    out[:, 13] = [text.rstrip().endswith(_CLOSERS) for text in texts]
+    out[:, 14] = ["?" in text or "？" in text for text in texts]
+    return out
+
+
+def _compressed(text: str) -> float:
     raw = text.encode("utf-8", "surrogatepass")
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    kinds = np.bincount(_CLASS[np.minimum(codes, 128)], minlength=6)
-    n_characters, n_words = max(len(text), 1), max(len(found), 1)
-    runs = _chain(words, _REPEAT_WORDS)
-    return (
-        float(np.log1p(len(text))),
-        float(np.log1p(len(found))),
-        sum(map(len, found)) / n_words,
-        kinds[_UPPER] / n_characters,
-        kinds[_DIGIT] / n_characters,
-        kinds[_NON_ASCII] / n_characters,
-        kinds[_PUNCTUATION] / n_characters,
-        float(np.log1p(kinds[_NEWLINE])),
-        len(set(found)) / n_words,
-        len(zlib.compress(raw, 1)) / (len(raw) + 8),
-        1 - len(set(runs.tolist())) / runs.size if runs.size else 0.0,
-        sum(map(_COMMON.__contains__, found)) / n_words,
-        float(_REFUSAL.search(lower) is not None),
-        float(text.rstrip().endswith(_CLOSERS)),
-        float("?" in text or "？" in text),
-    )
+    return len(zlib.compress(raw, 1)) / (len(raw) + 8)

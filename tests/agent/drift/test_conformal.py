@@ -29,10 +29,11 @@ def test_p_values_of_every_score_are_uniform_on_null_streams() -> None:
         grid, pool, random = Grid.over(scores[:20]), Pool(scores.shape[1]), np.random.default_rng(seed)
         p = []
         for i, row in enumerate(scores):
-            levels = grid.levels(row)
+            levels = grid.levels(row)[None]
             if i >= reference // 2:
-                p.append(pool.p_values(levels, random.random(row.size)))
-            pool.add(levels)
+                p.append(pool.rank(levels, random.random((1, row.size)))[0])
+            else:
+                pool.add(levels)
         means.append((np.mean(p, axis=0) - 0.5) * math.sqrt(12 * live))
         tails.append((np.mean(np.array(p) <= 0.05, axis=0) - 0.05) * math.sqrt(live / 0.05 / 0.95))
     for z in (np.array(means), np.array(tails)):
@@ -48,11 +49,21 @@ def test_ranks_among_all_earlier_records() -> None:
     grid, pool = Grid(np.zeros(2), np.ones(2)), Pool(2)
     levels = [grid.levels(row) for row in scores]
     for i, row in enumerate(levels):
-        p = pool.p_values(row, np.array([0.5, 0.5]))
+        p = pool.rank(row[None], np.array([[0.5, 0.5]]))[0]
         before = np.array(levels[:i]).reshape(i, 2)
         expected = ((before > row).sum(axis=0) + 0.5 * ((before == row).sum(axis=0) + 1)) / (i + 1)
         assert p == pytest.approx(expected)
-        pool.add(row)
+
+
+def test_ranking_many_is_ranking_one_by_one() -> None:
+    """Records ranked at once get the p-values that they get one after another, absent scores included."""
+    random = np.random.default_rng(0)
+    levels, ties = random.integers(-1, 9, size=(50, 3)), random.random((50, 3))
+    one, many = Pool(3), Pool(3)
+    expected = np.concatenate([one.rank(levels[i : i + 1], ties[i : i + 1]) for i in range(50)])
+    got = np.concatenate([many.rank(levels[:20], ties[:20]), many.rank(levels[20:], ties[20:])])
+    assert np.array_equal(got, expected, equal_nan=True)
+    assert (one.counts == many.counts).all()
 
 
 def test_levels_keep_the_order_of_scores() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -54,6 +55,23 @@ def test_restored_detector_goes_on_exactly(cut: int) -> None:
     assert got == expected
     assert len(expected) >= 2
     assert (other.evidence, other.leaders(99)) == (whole.evidence, whole.leaders(99))
+
+
+def test_many_at_once_are_as_one_by_one() -> None:
+    """Batches of any size give the same alarms and leave the same state as records one by one."""
+    live = stream(1, 700, change_at=300)
+    live = [
+        dataclasses.replace(record, user=f"u{i // 7 % 40}", latency_s=1.0 if i % 3 else None)
+        for i, record in enumerate(live)
+    ]
+    live[5] = dataclasses.replace(live[5], prompt="", answer="\ud800")
+    one, many = _fit(), _fit()
+    expected, got, cuts = [one.update(record) for record in live], list[Alarm | None](), [0, 1, 90, 90, 318, 700]
+    for begin, end in itertools.pairwise(cuts):
+        got += many.update_many(live[begin:end])
+    assert got == expected
+    assert sum(alarm is not None for alarm in got) >= 2
+    assert many.state() == one.state()
 
 
 def test_alarms_keep_quiet_after_themselves() -> None:
