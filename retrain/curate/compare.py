@@ -91,7 +91,7 @@ def _topic(ours: Sequence[str], theirs: Sequence[str]) -> float:
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
-    from retrain.curate.suspects import hashed, one_thread
+    from retrain.curate.suspects import hashed, modest
 
     texts = [*ours, *theirs]
     side = np.array([0] * len(ours) + [1] * len(theirs))
@@ -100,7 +100,7 @@ def _topic(ours: Sequence[str], theirs: Sequence[str]) -> float:
         return 0.5
     model = LogisticRegression(class_weight="balanced", max_iter=200)
     folds = GroupKFold(FOLDS, shuffle=True, random_state=0)
-    with one_thread():
+    with modest():
         words = hashed(texts).tocsr()
         chances = cross_val_predict(model, words, side, groups=groups, cv=folds, method="predict_proba")
     return round(float(roc_auc_score(side, chances[:, 1])), 4)

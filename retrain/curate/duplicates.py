@@ -118,11 +118,11 @@ def across(rows: Sequence[Row], holdout: Sequence[Row]) -> tuple[list[Row], list
 
 @lru_cache(20_000)
 def _minhash(text: str) -> Any:
-    from datasketch import MinHash
+    from datasketch import LeanMinHash, MinHash
 
     sketch = MinHash(num_perm=PERMUTATIONS, seed=1)
     sketch.update_batch([gram.encode() for gram in sorted(shingles(text))])
-    return sketch
+    return LeanMinHash(sketch)
 
 
 def _lsh() -> Any:

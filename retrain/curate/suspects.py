@@ -12,8 +12,8 @@ Five folds need some rows: below 200 with repeated labels, nothing is called sus
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ NEIGHBOURS = 10
 OUTLIER_SHARE = 0.37037
 """Datalab's threshold: an outlier's score is below this times the median score."""
 MOST_LABELS = 300
+WORKING_MB = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def suspects(rows: Sequence[Row], *, least: int, outliers: bool = True, seed: in
     labelled = len(names) > 1 and len(chosen) >= LEAST_ROWS
     if not enough or not (labelled or outliers):
         return Suspects()
-    with one_thread():
+    with modest():
         space = _space([row.text for row in rows], seed)
         wrong, says = _wrong(rows, names, chosen, space, seed) if labelled else ([], {})
         far = _outliers(space) if outliers else []
@@ -56,12 +57,14 @@ def suspects(rows: Sequence[Row], *, least: int, outliers: bool = True, seed: in
     return Suspects(checked=checked, labels=labels, wrong=wrong, says=says, outliers=far)
 
 
-def one_thread() -> AbstractContextManager[Any]:
-    """Linear algebra on one thread: matrices this small gain nothing from two, and spinning threads cost others CPU."""
+@contextmanager
+def modest() -> Iterator[None]:
+    """Linear algebra on one thread (spinning threads cost CPU and save no time here), neighbours in small pieces."""
+    from sklearn import config_context
     from threadpoolctl import threadpool_limits
 
-    limits: AbstractContextManager[Any] = threadpool_limits(1)
-    return limits
+    with threadpool_limits(1), config_context(working_memory=WORKING_MB):
+        yield
 
 
 def hashed(texts: Sequence[str]) -> Any:
