@@ -75,7 +75,7 @@ def _step(step: Mapping[str, Any]) -> str:
     """One line a step; its examples open below it."""
     counts = [f"{step['dropped']:,} left out"] if step["dropped"] else []
     counts += [f"{step[key]:,} {key}" for key in ("changed", "suspected", "labelled") if step.get(key)]
-    head = f"<b>{escape(step['step'])}</b> {escape(', '.join(counts) or 'nothing')}"
+    head = f"<b>{escape(step['step'])}</b> {escape(', '.join(counts) or 'nothing left out')}"
     says = f' <span class="quiet">{escape(step["says"])}</span>' if step["says"] else ""
     rows = "".join(
         f'<tr><td class="text">{escape(one)}</td><td class="text">{escape(two)}</td></tr>'

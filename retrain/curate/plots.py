@@ -26,7 +26,7 @@ def bars(rows: Sequence[tuple[str, float]], beside: Sequence[float] | None = Non
         return "<p class=quiet>nothing</p>"
     top = max([*(value for _, value in rows), *(beside or ())]) or 1.0
     shares = beside is not None
-    step = ROW if beside is None else ROW + 8
+    step = ROW if beside is None else ROW + 14
     parts = []
     for number, (name, value) in enumerate(rows):
         y = number * step
