@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dashboards.drift import drift
 from dashboards.overview import overview
+from dashboards.quality import quality
+from dashboards.rollout import rollout
 
 if TYPE_CHECKING:
     from dashboards.panels import Json
 
 HERE = Path(__file__).parent
-DASHBOARDS = {"overview.json": overview}
+DASHBOARDS = {"overview.json": overview, "drift.json": drift, "quality.json": quality, "rollout.json": rollout}
 
 
 def written(document: Json) -> str:

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UNITS = {"percentunit", "short", "reqps", "opm", "bytes", "s"}
-STAND_INS = {"$alias": "home", "$version": "home-v1", "$__rate_interval": "1m", "$__interval": "1m"}
+KINDS = {"timeseries", "stat", "bargauge", "state-timeline", "table"}
+STAND_INS = {
+    "$namespace": ".*", "$alias": "home", "$version": "home-v1", "$measure": "ks", "$__rate_interval": "1m",
+    "$__interval": "1m",
+}  # fmt: skip
+FINDS_NAMESPACES = "trimtab_build_info"
+RECORDED = set(
+    re.findall(r"record: (\S+)", (HERE.parent / "alerts" / "trimtab.rules.yaml").read_text(encoding="utf-8"))
+)
 every_dashboard = pytest.mark.parametrize("name", DASHBOARDS)
 
 
@@ -43,6 +51,14 @@ def queries(name: str) -> Iterator[str]:
             yield inner[1]
 
 
+def filled(query: str) -> str:
+    """A query with its variables filled in, as Grafana does it."""
+    for variable, value in STAND_INS.items():
+        query = query.replace(variable, value)
+    assert "$" not in query, query
+    return query
+
+
 @every_dashboard
 def test_the_file_is_what_the_source_writes(name: str) -> None:
     """Nobody edits the JSON by hand."""
@@ -53,15 +69,33 @@ def test_the_file_is_what_the_source_writes(name: str) -> None:
 def test_it_can_be_imported_anywhere(name: str) -> None:
     """A fixed uid, and the data source as a variable in every query."""
     document = DASHBOARDS[name]()
-    assert re.fullmatch(r"trimtab-[a-z]+", document["uid"])
-    assert document["templating"]["list"][0] == {
-        "type": "datasource",
-        "name": "datasource",
-        "label": "Data source",
-        "query": "prometheus",
-    }
+    assert document["uid"] == f"trimtab-{name.removesuffix('.json')}"
+    assert document["schemaVersion"] >= 39
+    assert "id" not in document
+    first = document["templating"]["list"][0]
+    assert (first["type"], first["name"], first["query"]) == ("datasource", "datasource", "prometheus")
     text = json.dumps(document)
     assert text.count('"datasource": {') == text.count('"uid": "${datasource}"') > 20
+
+
+def test_no_two_dashboards_are_taken_for_one() -> None:
+    """Uids and titles are each dashboard's own."""
+    documents = [build() for build in DASHBOARDS.values()]
+    assert len({d["uid"] for d in documents}) == len({d["title"] for d in documents}) == len(DASHBOARDS) == 4
+
+
+@every_dashboard
+def test_it_has_what_all_have(name: str) -> None:
+    """Variables for namespace, model and adapter, marks for alarms, orders and swaps, links to page and runbook."""
+    document = DASHBOARDS[name]()
+    variables = {item["name"] for item in document["templating"]["list"]}
+    assert variables >= {"datasource", "namespace", "alias", "version", "status_page", "runbook"}
+    assert {item["name"] for item in document["annotations"]["list"]} == {
+        "drift alarm", "order opened", "swap", "rolled back",
+    }  # fmt: skip
+    assert {item.get("url") for item in document["links"]} == {None, "${status_page}", "${runbook}"}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(document))) - {"__rate_interval", "__all"}
+    assert used <= variables
 
 
 @every_dashboard
@@ -73,6 +107,7 @@ def test_every_panel_is_complete(name: str) -> None:
         assert panel["title"]
         if panel["type"] == "row":
             continue
+        assert panel["type"] in KINDS
         assert panel["description"].endswith(".")
         assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
         letters = [target["refId"] for target in panel["targets"]]
@@ -100,10 +135,13 @@ def test_it_asks_only_for_metrics_and_labels_that_exist(name: str) -> None:
     declared = {metric.name: set(metric.labels) for metric in METRICS}
     for expr in queries(name):
         used = re.findall(r"(trimtab_\w+)(?:\{([^}]*)\})?", expr)
-        assert used, expr
+        recorded = re.findall(r"trimtab:[\w:]+", expr)
+        assert set(recorded) <= RECORDED
+        assert used or recorded, expr
         for metric, selector in used:
             assert metric in declared, f"{metric} in {expr}"
-            assert set(re.findall(r"(\w+)(?:=~|!~|!=|=)\"", selector)) <= declared[metric], expr
+            assert set(re.findall(r"(\w+)(?:=~|!~|!=|=)\"", selector)) <= declared[metric] | {"namespace"}, expr
+            assert 'namespace=~"$namespace"' in selector or expr == FINDS_NAMESPACES, expr
         grouped = {label for group in re.findall(r"by \(([^)]*)\)", expr) for label in group.split(", ")}
         assert grouped <= set().union(*(declared[metric] for metric, _ in used)), expr
 
@@ -114,11 +152,7 @@ def test_prometheus_can_parse_every_query(name: str, tmp_path: Path) -> None:
     promtool = need("promtool", "sudo apt-get install -y --no-install-recommends prometheus")
     rules = []
     for number, query in enumerate(queries(name)):
-        filled = query
-        for variable, value in STAND_INS.items():
-            filled = filled.replace(variable, value)
-        assert "$" not in filled, filled
-        rules.append({"record": f"query:{number}", "expr": filled})
+        rules.append({"record": f"query:{number}", "expr": filled(query)})
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
     ran = subprocess.run(
         [promtool, "check", "rules", str(tmp_path / "rules.yaml")], capture_output=True, text=True, check=False
