@@ -24,7 +24,10 @@ from agent.store import Store
 from agent.store.snapshot import Snapshot, plain, snapshot
 from agent.types import InvalidInput, TrimtabError
 from agent.web.page import POLICY, page
+from agent.web.porch import Porch
 
+ROOMY = ("/v1/exchanges", "/v1/traces", "/v1/alerts")
+"""Paths with limits of their own, in `attach.py` and `alerts.py`."""
 OPENMETRICS = "application/openmetrics-text"
 REPORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.html")
 REPORT_POLICY = (
@@ -64,6 +67,7 @@ def create_app(
     Evidently pages.
     """
     app = FastAPI(title="Trimtab", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Porch, roomy=ROOMY)
     _refusals(app)
     _metrics(app, render_metrics, render_openmetrics)
 
