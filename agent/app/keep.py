@@ -65,6 +65,7 @@ class Janitor:
             window = self._settings.drift.window_rows
             thinned = thin(engine, window_rows=window, keep=capture.keep_per_window, upto=self.settled())
         limits = retention.Limits(
+            now=now,
             before=now - timedelta(days=capture.keep_days),
             labelled_before=now - timedelta(days=max(capture.keep_days, capture.keep_labelled_days)),
             most_bytes=capture.keep_bytes,

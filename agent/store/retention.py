@@ -33,10 +33,12 @@ LOW_WATER = 0.95
 class Limits:
     """`before`: exchanges that began earlier may go. `labelled_before`: the same for those that a person labelled.
 
+    `now` is the present: what is dated later than that says nothing about the age of measurements.
     `held`: ranges (after, upto] of row numbers that an order in hand may still read.
     `deadline`: moment of `time.monotonic()` at which to stop; the next call goes on.
     """
 
+    now: datetime
     before: datetime
     labelled_before: datetime
     most_bytes: int
@@ -75,7 +77,7 @@ def shrink(engine: Engine, limits: Limits) -> tuple[int, int]:
             break
         after = rows[-1].rowid
         deleted += _delete(engine, rows, limits)
-        history.expire(engine, rows[-1].started_at)
+        history.expire(engine, min(limits.now, *(row.started_at for row in rows)))
     return deleted, max(0, used_bytes(engine) - limits.most_bytes)
 
 
@@ -94,15 +96,22 @@ def _page(engine: Engine, query: Select[Any]) -> Sequence[Row[Any]]:
 
 
 def _delete(engine: Engine, rows: Sequence[Row[Any]], limits: Limits) -> int:
-    """Delete those of a page that may go, with their grades, in one transaction."""
-    c = EXCHANGE.c
+    """Delete those of a page that may go, with their grades, in one transaction.
+
+    What has a grade that may not go stays with it: one that is not counted, or the newest, whose number SQLite would
+    give again. Grades that another row of the same id has too (older files hold such) stay.
+    """
+    c, mark = EXCHANGE.c, GRADE.c
     free = [row.rowid for row in rows if not any(after < row.rowid <= upto for after, upto in limits.held)]
-    labelled = exists().where(GRADE.c.exchange_id == c.id, GRADE.c.truth)
-    may_go = (c.rowid.in_(free), or_(c.started_at < limits.labelled_before, ~labelled))
+    labelled = exists().where(mark.exchange_id == c.id, mark.truth)
     with engine.begin() as connection:
+        newest = connection.execute(select(func.max(mark.rowid))).scalar() or 0
+        upto = min(tally.folded(connection, tally.GRADES), newest - 1)
+        pinned = exists().where(mark.exchange_id == c.id, mark.rowid > upto)
+        may_go = (c.rowid.in_(free), ~pinned, or_(c.started_at < limits.labelled_before, ~labelled))
         gone = connection.execute(delete(EXCHANGE).where(*may_go).returning(c.id)).scalars().all()
         if gone:
-            counted = tally.folded(connection, tally.GRADES)
-            connection.execute(delete(GRADE).where(GRADE.c.exchange_id.in_(gone), GRADE.c.rowid <= counted))
+            twin = exists().where(c.id == mark.exchange_id)
+            connection.execute(delete(GRADE).where(mark.exchange_id.in_(gone), mark.rowid <= upto, ~twin))
     time.sleep(REST_S)
     return len(gone)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from agent.types import AdapterVersion, Decision, Estimate, Exchange, Grade, Inv
 EXCHANGE_COLUMNS = [EXCHANGE.c[name] for name in convert.EXCHANGE_FIELDS]
 """What `convert.exchange` reads, in its order: hot loops read tuples, never objects of the ORM."""
 
+_IDS_AT_ONCE = 500
 _TOLD = [WorkerRow.__table__.c[name] for name in ("worker", "assigned", "dropped")]  # type: ignore[attr-defined]
 
 
@@ -76,12 +78,40 @@ class Store:
     # -- exchanges --------------------------------------------------------------------------------
 
     def add_exchanges(self, exchanges: Sequence[Exchange]) -> int:
-        """Store a batch; a (worker, seq) that is already there is left alone. Returns how many were new."""
+        """Store a batch; a (worker, seq) that is already there is left alone. Returns how many were new.
+
+        An id names one exchange. One that another exchange has (clients use a request id again when they try again)
+        gets `-<seq>` behind it, so that a label, or the end of its days, concerns one of them and never both.
+        """
         if not exchanges:
             return 0
+        with self._writing() as connection:
+            return self._insert(connection, _apart(connection, exchanges))
+
+    def restore(self, exchanges: Sequence[Exchange], grades: Sequence[Grade]) -> tuple[int, int]:
+        """Store what was exported before, and its grades, in one transaction; returns how many of each were new.
+
+        An exchange whose id is stored already is left alone, and gets the grades that it lacks.
+        """
+        with self._writing() as connection:
+            there = _owners(connection, [exchange.id for exchange in exchanges])
+            fresh = {exchange.id: exchange for exchange in reversed(exchanges) if exchange.id not in there}
+            new = self._insert(connection, list(reversed(fresh.values())))
+            return new, _insert_grades(connection, grades)
+
+    def _insert(self, connection: Connection, exchanges: Sequence[Exchange]) -> int:
+        if not exchanges:
+            return 0
+        rows = map(convert.exchange_values, exchanges)
+        return _changed(connection, lambda: self._bulk.run(connection, rows))
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction that has the write lock from its first statement on: what it reads stays true until it ends."""
         with self.engine.begin() as connection:
-            rows = map(convert.exchange_values, exchanges)
-            return _changed(connection, lambda: self._bulk.run(connection, rows))
+            if self.engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
 
     def exchanges_after(self, cursor: int, limit: int) -> list[tuple[int, Exchange]]:
         """The next exchanges in durable order as (rowid, exchange)."""
@@ -153,12 +183,8 @@ class Store:
 
     def add_grades(self, grades: Sequence[Grade]) -> int:
         """Store opinions; a second one of the same source on the same exchange is left alone. Returns new ones."""
-        if not grades:
-            return 0
-        rows = [{name: getattr(g, name) for name in g.__dataclass_fields__} for g in grades]
-        statement = upsert(GradeRow).on_conflict_do_nothing(index_elements=["exchange_id", "source"])
-        with self.transaction() as session:
-            return _changed(session.connection(), lambda: session.execute(statement, rows))
+        with self.engine.begin() as connection:
+            return _insert_grades(connection, grades)
 
     def graded(self, after: int, version: str | None = None) -> list[tuple[int, Exchange, list[Grade]]]:
         """Exchanges with rowid > after that somebody graded, oldest first: (rowid, exchange, its grades)."""
@@ -284,6 +310,38 @@ class Store:
         """Keep a decision with its reasons."""
         with self.transaction() as session:
             session.add(convert.decision_row(decision))
+
+
+def _owners(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """(worker, seq) of the exchange that has an id, for those of the ids that are stored."""
+    c = EXCHANGE.c
+    found: dict[str, tuple[str, int]] = {}
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        query = columns(c.id, c.worker, c.seq).where(c.id.in_(ids[start : start + _IDS_AT_ONCE]))
+        found |= {row.id: (row.worker, row.seq) for row in connection.execute(query)}
+    return found
+
+
+def _apart(connection: Connection, exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """The exchanges, each under an id that no other has."""
+    owners = _owners(connection, [exchange.id for exchange in exchanges])
+    found = []
+    for exchange in exchanges:
+        me, name = (exchange.worker, exchange.seq), exchange.id
+        while owners.setdefault(name, me) != me:
+            name = f"{name}-{exchange.seq}"
+            if name not in owners:
+                owners |= _owners(connection, [name])
+        found.append(exchange if name == exchange.id else replace(exchange, id=name))
+    return found
+
+
+def _insert_grades(connection: Connection, grades: Sequence[Grade]) -> int:
+    if not grades:
+        return 0
+    rows = [{name: getattr(g, name) for name in g.__dataclass_fields__} for g in grades]
+    statement = upsert(GRADE).on_conflict_do_nothing(index_elements=["exchange_id", "source"])
+    return _changed(connection, lambda: connection.execute(statement, rows))
 
 
 def _changed(connection: Connection, act: Callable[[], object]) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from datetime import datetime, timedelta
 
+from sqlalchemy import update
 from sqlmodel import select
 
 from agent.store import Store, convert, retention, tally
 from agent.store.pages import file_bytes, give_back, used_bytes
 from agent.store.snapshot import snapshot
-from agent.store.tables import AlarmRow, EstimateRow, GradeRow, ProfileRow, ReadingRow
+from agent.store.tables import EXCHANGE, GRADE, AlarmRow, EstimateRow, GradeRow, ProfileRow, ReadingRow
 from agent.types import Exchange, Grade, Message
 from tests.agent.store.traffic import START, exchange
 
@@ -30,7 +31,9 @@ def mark(seq: int, source: str = "ada") -> Grade:
 
 def limits(now: datetime, *, most_bytes: int = BIG, held: tuple[tuple[int, int], ...] = ()) -> retention.Limits:
     """Thirty days, a year with a label."""
-    return retention.Limits(before=now - 30 * DAY, labelled_before=now - 365 * DAY, most_bytes=most_bytes, held=held)
+    return retention.Limits(
+        now=now, before=now - 30 * DAY, labelled_before=now - 365 * DAY, most_bytes=most_bytes, held=held
+    )
 
 
 def seqs(store: Store) -> list[int]:
@@ -56,10 +59,58 @@ def test_age_deletes_the_old_and_spares_the_labelled(store: Store) -> None:
         assert sorted(g.exchange_id for g in session.exec(select(GradeRow))) == [exchange(3).id, exchange(39).id]
     after = snapshot(store, "home", START)
     assert (after.capture, after.exchanges, after.grades) == (before.capture, before.exchanges, before.grades)
-    assert retention.expire(store.engine, limits(START + 500 * DAY)) == 30
-    assert seqs(store) == [40], "the newest stays, so that its number is not given again"
+    assert retention.expire(store.engine, limits(START + 500 * DAY)) == 29
+    assert seqs(store) == [39, 40], "the newest, and that with the newest grade: their numbers are not given again"
     store.add_exchanges([daily(41)])
     assert store.last_rowid() == 41
+
+
+def test_the_newest_opinion_stays_so_that_the_next_is_counted(store: Store) -> None:
+    """The number of a deleted grade is not given again: a label behind it is counted, before and after folding."""
+    store.add_exchanges([daily(n) for n in range(1, 6)])
+    store.add_grades([mark(1, "judge"), mark(2, "judge")])
+    fold(store)
+    retention.expire(store.engine, limits(START + 100 * DAY))
+    store.add_grades([mark(5)])
+    counted = {g.source: g.n for g in snapshot(store, "home", START).grades}
+    assert counted == {"judge": 2, "ada": 1}
+    fold(store)
+    assert {g.source: g.n for g in snapshot(store, "home", START).grades} == counted
+    retention.expire(store.engine, limits(START + 100 * DAY))
+    assert seqs(store) == [5]
+
+
+def test_the_end_of_a_twin_spares_the_label_of_the_other(store: Store) -> None:
+    """Older files hold two exchanges of one id: when the older goes, what a person said of the younger stays."""
+    store.add_exchanges([daily(1), daily(30), daily(31)])
+    store.add_grades([mark(30), mark(31)])
+    with store.engine.begin() as connection:
+        connection.execute(update(EXCHANGE).where(EXCHANGE.c.seq == 1).values(id=exchange(30).id))
+        connection.execute(update(GRADE).values(truth=False))
+    fold(store)
+    assert retention.expire(store.engine, limits(START + 35 * DAY)) == 1
+    assert [grade.exchange_id for _, _, (grade,) in store.graded(0)] == [exchange(30).id, exchange(31).id]
+
+
+def test_one_exchange_of_the_far_future_takes_no_readings_along(store: Store) -> None:
+    """Readings go with the exchanges of their time, whatever date a single exchange claims."""
+    filled(store, 400)
+    far = START.replace(year=9999)
+    store.add_exchanges([exchange(401), exchange(402, started_at=far), exchange(403)])
+    with store.transaction() as session:
+        for n in (1, 2):
+            reading = ("live", "home-v1", "prompt_chars", "ks")
+            session.add(
+                ReadingRow(
+                    exchange_rowid=n, window_id=reading[0], version=reading[1], feature=reading[2], measure=reading[3],
+                    value=1.0, at=START + DAY,
+                )
+            )  # fmt: skip
+    fold(store)
+    retention.shrink(store.engine, limits(START + 2 * DAY, most_bytes=100_000))
+    assert seqs(store) == [403]
+    with store.transaction() as session:
+        assert len(session.exec(select(ReadingRow)).all()) == 2
 
 
 def test_nothing_uncounted_is_deleted(store: Store) -> None:
@@ -106,7 +157,7 @@ def test_a_database_too_big_loses_its_oldest_and_gives_the_pages_back(store: Sto
     fold(store)
     before, size = snapshot(store, "home", START), file_bytes(store.engine)
     most = size // 2
-    deleted, over = retention.shrink(store.engine, limits(START, most_bytes=most))
+    deleted, over = retention.shrink(store.engine, limits(START + DAY, most_bytes=most))
     assert over == 0
     assert 400 <= deleted < 1900
     assert 0.7 * most < used_bytes(store.engine) <= most
@@ -121,7 +172,7 @@ def test_a_database_too_big_loses_its_oldest_and_gives_the_pages_back(store: Sto
     assert file_bytes(store.engine) < most + 200_000
     after = snapshot(store, "home", START)
     assert (after.capture, after.exchanges, after.grades) == (before.capture, before.exchanges, before.grades)
-    assert retention.shrink(store.engine, limits(START, most_bytes=most)) == (0, 0)
+    assert retention.shrink(store.engine, limits(START + DAY, most_bytes=most)) == (0, 0)
 
 
 def test_what_must_stay_is_said_to_be_too_big(store: Store) -> None:

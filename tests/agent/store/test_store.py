@@ -116,3 +116,29 @@ def test_an_older_database_gets_the_new_columns(tmp_path: Path) -> None:
 def test_every_table_is_opened() -> None:
     """A table that is declared but not in the list would never be made."""
     assert {"exchange", "tally_exchange", "tally_grade", "state", "grade"} <= {table.name for table in ALL}
+
+
+def test_an_id_names_one_exchange(store: Store) -> None:
+    """A client that uses its request id again gets exchanges of different ids; sent again, they are the same."""
+    twins = [exchange(n, id="retry") for n in (1, 2)]
+    other = exchange(2, id="retry", worker="w2")
+    store.add_exchanges(twins)
+    store.add_exchanges([other, exchange(3, id="retry-2")])
+    again = store.add_exchanges([*twins, other])
+    assert again == 0
+    ids = [e.id for _, e in store.exchanges_after(0, 9)]
+    assert ids == ["retry", "retry-2", "retry-2-2", "retry-2-3"]
+    store.add_grades([Grade(exchange_id="retry", source="ada", score=0, truth=True, at=START)])
+    assert [e.seq for _, e, _ in store.graded(0)] == [1]
+
+
+def test_what_is_restored_lands_whole_or_not_at_all(store: Store) -> None:
+    """Exchanges and their grades are one transaction; a known exchange still gets the grades that it lacks."""
+    told = Grade(exchange_id=exchange(1).id, source="ada", score=1, truth=True, at=START)
+    with pytest.raises(StatementError):
+        store.restore([exchange(1)], [replace(told, at=START.replace(tzinfo=None))])
+    assert store.last_rowid() == 0
+    assert store.restore([exchange(1), exchange(5, id=exchange(1).id)], []) == (1, 0)
+    assert store.restore([exchange(1, worker="import-1")], [told]) == (0, 1)
+    assert store.restore([exchange(1, worker="import-1")], [told]) == (0, 0)
+    assert [e.worker for _, e in store.exchanges_after(0, 9)] == ["w"]

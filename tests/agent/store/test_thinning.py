@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.store import Store, convert
@@ -15,6 +15,7 @@ from agent.types import Alarm, Exchange, Grade
 from tests.agent.store.traffic import START, exchange
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), unique=True, max_size=40), st.integers(0, 50), st.randoms())
 def test_the_choice_depends_on_the_ids_alone(ids: list[str], keep: int, chance: object) -> None:
     """Any order of the same ids gives the same choice, of the right size, and more kept is a superset."""
