@@ -19,38 +19,60 @@ from agent.types import InvalidInput
 MAX_NAMES = 200_000
 _WORD = re.compile(r"[^\W\d_]+")
 _MAX_GAP = 3
-Forms = dict[str, list[tuple[str, ...]]]
+
+
+class Forms:
+    """Names as tuples of words, found by what they begin with; many that begin alike cost no more than one."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, tuple[int, ...]] = {}
+        """How many words the names have that begin with this one, the most first."""
+        self._known: set[tuple[str, ...]] = set()
+
+    def keep(self, words: tuple[str, ...]) -> None:
+        """Add a name."""
+        self._known.add(words)
+        lengths = self.first.get(words[0], ())
+        if len(words) not in lengths:
+            self.first[words[0]] = tuple(sorted((*lengths, len(words)), reverse=True))
+
+    def length(self, words: list[str], at: int) -> int:
+        """Words of the longest name that begins here, 0 when none does."""
+        for n in self.first.get(words[at], ()) if at < len(words) else ():
+            if tuple(words[at : at + n]) in self._known:
+                return n
+        return 0
 
 
 class Names:
     """A dictionary of names; an empty one masks nothing."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._exact: Forms = {}
-        self._folded: Forms = {}
+        self._exact = Forms()
+        self._folded = Forms()
         for name in names:
             words = tuple(_WORD.findall(name))
             if not words:
                 continue
             if name == name.lower():
-                _keep(self._folded, tuple(word.casefold() for word in words))
+                self._folded.keep(tuple(word.casefold() for word in words))
             else:
-                _keep(self._exact, words)
-                _keep(self._exact, tuple(word.upper() for word in words))
+                self._exact.keep(words)
+                self._exact.keep(tuple(word.upper() for word in words))
 
     def __bool__(self) -> bool:
-        return bool(self._exact or self._folded)
+        return bool(self._exact.first or self._folded.first)
 
     def mask(self, text: str) -> str:
         """The text with every name replaced; of two that begin alike the longer wins."""
         words = _WORD.findall(text)
-        folded = [word.casefold() for word in words] if self._folded else []
-        if self._exact.keys().isdisjoint(words) and self._folded.keys().isdisjoint(folded):
+        folded = [word.casefold() for word in words] if self._folded.first else []
+        if self._exact.first.keys().isdisjoint(words) and self._folded.first.keys().isdisjoint(folded):
             return text
         places = [match.span() for match in _WORD.finditer(text)]
         parts, done, at = [], 0, 0
         while at < len(words):
-            n = max(_length(self._exact, words, at), _length(self._folded, folded, at))
+            n = max(self._exact.length(words, at), self._folded.length(folded, at))
             if n and all(places[i + 1][0] - places[i][1] <= _MAX_GAP for i in range(at, at + n - 1)):
                 parts += [text[done : places[at][0]], "[NAME]"]
                 done = places[at + n - 1][1]
@@ -58,22 +80,6 @@ class Names:
             else:
                 at += 1
         return "".join(parts) + text[done:] if done else text
-
-
-def _keep(forms: Forms, words: tuple[str, ...]) -> None:
-    known = forms.setdefault(words[0], [])
-    known.append(words)
-    known.sort(key=len, reverse=True)
-
-
-def _length(forms: Forms, words: list[str], at: int) -> int:
-    """Words of the longest name that begins here, 0 when none does."""
-    if at >= len(words):
-        return 0
-    for form in forms.get(words[at], ()):
-        if tuple(words[at : at + len(form)]) == form:
-            return len(form)
-    return 0
 
 
 def read_names(path: Path) -> list[str]:

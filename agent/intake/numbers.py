@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import groupby
 
 _CARD_DIGITS = range(13, 20)
 _CARD_GROUP = 3
+_SERIES_DIGITS = 24
+"""The longest card and its security code have fewer."""
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 _PHONE_DIGITS = range(8, 16)
 _NAMED_PHONE_DIGITS = range(7, 16)
 _IBANS = """
@@ -49,10 +53,8 @@ _BEFORE_CHARS, _BEHIND_CHARS = 60, 2
 
 def luhn(digits: str) -> bool:
     """The check digit of payment cards (ISO/IEC 7812-1, annex B)."""
-    total = 0
-    for n, digit in enumerate(map(int, reversed(digits))):
-        total += digit if n % 2 == 0 else (digit * 2 if digit < 5 else digit * 2 - 9)
-    return total % 10 == 0
+    plain = sum(map(int, digits[-1::-2]))
+    return (plain + sum(map(_DOUBLED.__getitem__, map(int, digits[-2::-2])))) % 10 == 0
 
 
 def cards(text: str) -> str:
@@ -112,10 +114,12 @@ def _card(match: re.Match[str]) -> str:
     groups, gaps = _GROUPS.split(run), _GROUPS.findall(run)
     follower = match.string[match.end() : match.end() + 1]
     usable = len(groups) - (follower.isalnum() or follower == "_")
+    widths = [*map(len, groups)]
+    series = _series(widths)
     kept: list[str] = []
     start = 0
     while start < len(groups):
-        end = _card_end(groups, gaps, start, usable)
+        end = start if series[start] else _card_end(groups, widths, gaps, start, usable)
         kept.append(groups[start] if end == start else "[CARD]")
         start = max(end, start + 1)
         if start <= len(gaps):
@@ -123,16 +127,32 @@ def _card(match: re.Match[str]) -> str:
     return "".join(kept)
 
 
-def _card_end(groups: list[str], gaps: list[str], start: int, usable: int) -> int:
-    """Behind the last group of the card that begins with this one; `start` when none does."""
-    digits = ""
+def _series(widths: list[int]) -> list[bool]:
+    """Which groups stand in a series of small numbers, longer than any card that is written digit by digit."""
+    found: list[bool] = []
+    for width, alike in groupby(widths):
+        n = len([*alike])
+        found += [width < _CARD_GROUP and n * width > _SERIES_DIGITS] * n
+    return found
+
+
+def _card_end(groups: list[str], widths: list[int], gaps: list[str], start: int, usable: int) -> int:
+    """Behind the last group of the card that begins with this one; `start` when none does.
+
+    Widths come first: most runs of groups are no card for them alone, and digits are looked at only then.
+    """
+    n_digits = 0
     for end in range(start, usable):
-        digits += groups[end]
-        if len(digits) >= _CARD_DIGITS.stop:
+        n_digits += widths[end]
+        if n_digits >= _CARD_DIGITS.stop or (end > start + 1 and gaps[end - 1] != gaps[start]):
             return start
-        if end > start + 1 and gaps[end - 1] != gaps[start]:
+        if end > start and widths[end - 1] < _CARD_GROUP and widths[end] != widths[start]:
             return start
-        if len(digits) >= _CARD_DIGITS.start and _evenly([*map(len, groups[start : end + 1])]) and _is_card(digits):
+        if (
+            n_digits >= _CARD_DIGITS.start
+            and _evenly(widths[start : end + 1])
+            and _is_card("".join(groups[start : end + 1]))
+        ):
             return end + 1
     return start
 

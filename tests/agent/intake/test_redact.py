@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.intake import numbers
 from agent.intake.assemble import assemble
+from agent.intake.names import Forms, Names
 from agent.intake.numbers import luhn
 from agent.intake.redact import MAX_PATTERN_CHARS, Redactor
 from agent.types import InvalidInput, Message, Outcome
@@ -134,6 +136,31 @@ def test_every_card_number_is_found(body: int, gap: str, step: int) -> None:
     digits += next(check for check in "0123456789" if luhn(digits + check))
     shown = gap.join(digits[i : i + step] for i in range(0, len(digits), step))
     assert "[CARD]" in Redactor().text(f"pay with {shown} today")
+
+
+@pytest.mark.parametrize("series", ["0-" * 30_000, "4 " * 30_000, "41-" * 20_000, "4 11 " * 20_000])
+def test_a_long_series_of_small_numbers_is_not_weighed(series: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The widths of groups alone say that these are no cards; not one candidate's digits are summed."""
+    weighed: list[str] = []
+    monkeypatch.setattr(numbers, "luhn", weighed.append)
+    assert Redactor().text(series) == series
+    assert weighed == []
+
+
+def test_a_card_written_digit_by_digit_is_found() -> None:
+    """A card of single digits, its security code behind it, is no series."""
+    assert Redactor().text("it is 4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 2 3 ok") == "it is [CARD] 1 2 3 ok"
+    assert Redactor().text("it is 41-11-11-11-11-11-11-11 ok") == "it is [CARD] ok"
+
+
+def test_names_that_begin_alike_cost_no_more_than_one() -> None:
+    """Thousands of names with one first word are one look-up, and of two that fit the longer one wins."""
+    names = Names([*(f"Anna {'abcdefghij'[i // 100]}{'abcdefghij'[i % 10]}" for i in range(1000)), "Anna ab cd"])
+    assert names.mask("Anna ab cd, Anna ab x, Anna zz, ANNA ab") == "[NAME], [NAME] x, Anna zz, ANNA ab"
+    forms = Forms()
+    for i in range(1000):
+        forms.keep(("Anna", str(i)))
+    assert forms.first == {"Anna": (2,)}
 
 
 def test_a_stored_exchange_survives_the_database(tmp_path: Any) -> None:

@@ -66,7 +66,7 @@ def test_a_body_that_does_not_come_is_given_up(app: FastAPI, monkeypatch: pytest
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://agent:9999"])
 def test_another_page_cannot_post(app: FastAPI, origin: str) -> None:
-    """A browser says which page sends: of another origin it is a 403 in one sentence, on every path that takes posts."""
+    """A browser says which page sends: of another origin it is a 403 on every path that takes posts."""
     for path in ("/v1/feedback", "/v1/exchanges", "/v1/traces", "/v1/alerts"):
         answer = post(app, FEEDBACK, {"content-type": "text/plain", "origin": origin}, path)
         assert (answer.status_code, list(answer.json())) == (403, ["error"]), path
