@@ -66,7 +66,7 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
                 again = replace(exchange, id=f"new-{n}", seq=5000 + n, started_at=exchange.started_at + timedelta(1))
                 agent.store.add_exchanges([again])
             monitors.until(lambda: monitors.series(prometheus, "trimtab:quality_budget_burn:3d >= 0"))
-            time.sleep(1.0)
+            time.sleep(4.0)
             yield running
 
 

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(true: Callable[[], Any], within_s: float = 60.0, every_s: float = 0.2) -> Any:
+def until(true: Callable[[], Any], within_s: float = 240.0, every_s: float = 0.2) -> Any:
     """What `true` gives, once it is true."""
     deadline = time.monotonic() + within_s
     while not (found := true()):
@@ -46,13 +46,16 @@ def until(true: Callable[[], Any], within_s: float = 60.0, every_s: float = 0.2)
 
 
 @contextmanager
-def agent_running(settings: Mapping[str, Any], **tokens: str) -> Iterator[Agent]:
-    """A whole agent on a free port, over whatever its home holds; it launches no retraining."""
+def agent_running(
+    settings: Mapping[str, Any], *, resting: Sequence[str] = ("launch",), **tokens: str
+) -> Iterator[Agent]:
+    """A whole agent on a free port, over whatever its home holds, but for the loops that rest."""
     tree = Settings.model_validate(settings)
     port = usable_port("127.0.0.1", 0)
     tree = tree.model_copy(update={"http": tree.http.model_copy(update={"port": port})})
     agent = Agent(tree, "", **tokens)
-    agent.loops._loops["launch"] = lambda _now: "not in this test"
+    for name in resting:
+        agent.loops._loops[name] = lambda _now: "not in this test"
     stop, loop = asyncio.Event(), asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_until_complete, args=(agent.run(stop),), name="agent")
     thread.start()
@@ -67,10 +70,10 @@ def agent_running(settings: Mapping[str, Any], **tokens: str) -> Iterator[Agent]
 
 @contextmanager
 def prometheus(folder: Path, port: int, *, rules: Path | None = None, alertmanager: str | None = None) -> Iterator[str]:
-    """Prometheus that scrapes an agent's port every half second; its address."""
+    """Prometheus that scrapes an agent's port every two seconds; its address."""
     program = need("prometheus", PROMETHEUS)
     document: dict[str, Any] = {
-        "global": {"scrape_interval": "500ms", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
         "scrape_configs": [{"job_name": "agent", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}],
         "rule_files": [str(rules)] if rules else [],
     }
