@@ -88,11 +88,13 @@ class Evidence:
         at_s: float,
         stakes: NDArray[np.float64] | None = None,
         open_: NDArray[np.bool_] | None = None,
+        began: float | None = None,
     ) -> NDArray[np.float64]:
         """Settle all bets on one record's p-values (s,), nan where it has none; returns gains (s, 4) by `GROUP`.
 
         `at_s` is unix seconds, nan where unknown. A bet staked w in [0, 1] pays pay**w, and begins w new sums: what is
-        not staked does not count as a record seen. `open_` (s, 4) says in which groups a score may bet.
+        not staked does not count as a record seen; or it begins `began` new sums, where that is given.
+        `open_` (s, 4) says in which groups a score may bet.
         """
         absent = np.isnan(p)
         cell = np.minimum((np.where(absent, 0.5, p) * _CELLS).astype(np.intp), _CELLS - 1)
@@ -107,7 +109,10 @@ class Evidence:
         np.copyto(self.since_s, at_s, where=fresh)
         np.copyto(self.c, 0.0, where=fresh)
         self.c += logs
-        self.m += staked
+        if began is None:
+            self.m += staked
+        else:
+            self.m += began * (staked > 0)
         self.m *= np.exp(logs, out=logs)
         gains: NDArray[np.float64] = stake[:, None] * _LOG_TYPICAL.take(cell, axis=0)
         return gains if open_ is None else np.where(open_, gains, 0.0)

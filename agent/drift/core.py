@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.drift.bets import Evidence
-from agent.drift.scores import NAMES
+from agent.drift.scores import COMPOSED, RANKED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,19 +23,32 @@ if TYPE_CHECKING:
     from agent.drift.learner import Learner
     from agent.drift.scores import Scorer
     from agent.drift.seasons import Seasons
+    from agent.drift.units import Units
 
 RECENT = 200
 """Live records whose scores and ids are kept: for the shift, the examples and the numbers in the reason."""
-ALL: tuple[str, ...] = (*NAMES, "words.topic")
+ALL: tuple[str, ...] = (*RANKED, "words.topic")
 """The fixed scores and the learned one."""
-LEARNED_SHARE = 1 / 3
-"""How much of the average the learned score is."""
-SHARES = np.array([*[(1 - LEARNED_SHARE) / len(NAMES)] * len(NAMES), LEARNED_SHARE])
+LEARNED_SHARE = COMPOSED_SHARE = 1 / 4
+"""How much of the average the learned score is, and the composed scores together."""
+UPWARD = np.array([name in (*COMPOSED, ALL[-1]) for name in ALL])
+"""Which scores only bet on being high: what is new is further from the reference."""
+
+
+def shares(names: tuple[str, ...]) -> NDArray[np.float64]:
+    """How much each of these scores weighs in an average: one in all."""
+    special = {**dict.fromkeys(COMPOSED, COMPOSED_SHARE / len(COMPOSED)), ALL[-1]: LEARNED_SHARE}
+    rest = 1 - sum(special.get(name, 0.0) for name in names)
+    plain = sum(name not in special for name in names)
+    return np.array([special.get(name, rest / plain) for name in names])
+
+
+SHARES = shares(ALL)
 
 
 def evidence() -> Evidence:
     """Nothing bet yet."""
-    return Evidence(SHARES, np.array([name == ALL[-1] for name in ALL]))
+    return Evidence(SHARES, UPWARD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,7 @@ class Core:
     learner: Learner
     keyed_by: str
     kin: Kin
+    units: Units
     usual: NDArray[np.float64]
     spread: NDArray[np.float64]
     bets: Evidence = field(default_factory=evidence)

@@ -23,7 +23,8 @@ from agent.drift.learner import fold_of, words_of_many
 from agent.drift.reasons import kind_of, sentence
 from agent.drift.records import UNKNOWN_TIME
 from agent.drift.saved import load, save
-from agent.drift.scores import pairs_of
+from agent.drift.scores import RANKED, composed, pairs_of
+from agent.drift.units import SHARE
 from agent.types import Alarm
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
     from agent.drift.core import Core
     from agent.drift.records import Record
+
+    _Ranked = tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]
 
 __all__ = ["RECENT", "Detector"]
 
@@ -80,7 +83,29 @@ class Detector:
     @property
     def evidence(self) -> float:
         """log10 of the statistic, never below 0 (no evidence); the alarm comes when it reaches `threshold`."""
-        return math.log10(max(self.core.bets.total, 1.0))
+        return math.log10(max(self._total, 1.0))
+
+    @property
+    def _total(self) -> float:
+        """The average of what records and units have won."""
+        core = self.core
+        if not core.units.playing:
+            return core.bets.total
+        return (1 - SHARE) * core.bets.total + SHARE * core.units.bets.total
+
+    def _by_score(self) -> NDArray[np.float64]:
+        """The same, score by score (s,)."""
+        core = self.core
+        if not core.units.playing:
+            return core.bets.by_score
+        units = np.append(core.units.bets.by_score, 0.0)
+        return (1 - SHARE) * core.bets.by_score + SHARE * units
+
+    def _onset(self) -> tuple[int, float]:
+        """Row and time where those began to win that have won most."""
+        core = self.core
+        leads = core.units.playing and SHARE * core.units.bets.total > (1 - SHARE) * core.bets.total
+        return (core.units.bets if leads else core.bets).onset()
 
     @property
     def threshold(self) -> float:
@@ -105,33 +130,42 @@ class Detector:
                 said.append(self._bet(record, *ranked))
         return said
 
-    def _bet(self, record: Record, p: NDArray[np.float64], scores: NDArray[np.float32]) -> Alarm | None:
+    def _bet(
+        self,
+        record: Record,
+        p: NDArray[np.float64],
+        scores: NDArray[np.float32],
+        levels: NDArray[np.intp],
+        ties: NDArray[np.float64],
+    ) -> Alarm | None:
         core = self.core
         row, core.rows = core.rows, core.rows + 1
         core.recent.append(Seen(row, record.id, scores))
-        if row < core.quiet_until:
-            return None
-        key = self._key(record)
-        stakes, open_ = core.kin.stakes(key, row)
+        key, quiet = self._key(record), row < core.quiet_until
         at_s = math.nan if record.at == UNKNOWN_TIME else record.at.timestamp()
+        core.units.add(levels, row, key, at_s, ties, quiet=quiet)
+        if quiet:
+            return None
+        stakes, open_ = core.kin.stakes(key, row)
         gains = core.bets.update(p, row, at_s, stakes, open_)
         core.kin.settle(key, row, stakes, gains)
-        if core.bets.total < core.budget_rows:
+        if self._total < core.budget_rows:
             return None
         alarm = self._alarm(row, record.at)
         core.bets = evidence()
+        core.units.restart()
         core.quiet_until = core.rows + core.quiet_rows
         return alarm
 
     def _key(self, record: Record) -> str | None:
         return getattr(record, self.core.keyed_by) if self.core.keyed_by else None
 
-    def _ranked(self, records: Sequence[Record]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
+    def _ranked(self, records: Sequence[Record]) -> Iterator[_Ranked]:
         """P-values and scores (s,) of each record, which then joins those that the next ones are ranked with."""
         core, n = self.core, len(records)
         texts = pairs_of(records)
-        fixed = core.scorer.score_many(records, texts)
-        levels, chance = core.grid.levels(fixed), core.random.random((n, len(ALL) + 1))
+        fixed = composed(core.scorer.score_many(records, texts), core.grid)
+        levels, chance = core.grid.levels(fixed), core.random.random((n, len(ALL) + len(RANKED) + 1))
         season = [core.seasons.of(record.at) for record in records]
         p, scores = np.empty((n, len(ALL))), np.empty((n, len(ALL)), np.float32)
         scores[:, :-1] = fixed
@@ -143,14 +177,14 @@ class Detector:
             fold = fold_of(f"run {core.rows // _FOLD_RUN}" if key is None else key, core.seed)
             p[i, -1], scores[i, -1] = core.learner.p_value(words, apart, fold, float(chance[i, -2]))
             core.learner.learn(words, season[i], fold, float(chance[i, -1]))
-            yield p[i], scores[i]
+            yield p[i], scores[i], levels[i], chance[i, levels.shape[1] : -2]
 
     def leaders(self, n: int = NAMED) -> list[tuple[str, float, float]]:
         """The `n` features with most evidence: (feature, log10 evidence, shift in reference standard deviations)."""
-        return self._leaders(n, self.core.bets.onset()[0])
+        return self._leaders(n, self._onset()[0])
 
     def _leaders(self, n: int, onset_row: int) -> list[tuple[str, float, float]]:
-        weight, shift = self.core.bets.by_score, self._shift(onset_row)
+        weight, shift = self._by_score(), self._shift(onset_row)
         order = np.argsort(-weight, kind="stable")[:n]
         return [(ALL[i], math.log10(max(float(weight[i]), 1.0)), float(shift[i])) for i in order]
 
@@ -168,7 +202,7 @@ class Detector:
 
     def _alarm(self, row: int, at: datetime) -> Alarm:
         core = self.core
-        onset_row, onset_s = core.bets.onset()
+        onset_row, onset_s = self._onset()
         onset_at = None if math.isnan(onset_s) else datetime.fromtimestamp(onset_s, UTC)
         since = self._since(onset_row)
         everything = self._leaders(len(ALL), onset_row)

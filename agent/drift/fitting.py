@@ -16,9 +16,10 @@ from agent.drift.conformal import Grid, Pool, moments, normal_scores
 from agent.drift.core import Core
 from agent.drift.dependence import Dependence, Kin, key_by, measure
 from agent.drift.learner import Learner, fold_of, words_of_many
-from agent.drift.scores import NAMES, Scorer, pairs_of
+from agent.drift.scores import NAMES, RANKED, Scorer, composed, pairs_of
 from agent.drift.seasons import Seasons
 from agent.drift.split import MIN_REFERENCE_ROWS, halves, thinned
+from agent.drift.units import Units
 from agent.types import InvalidInput
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def fit_core(
     for mine, theirs in ((counted[0::2], counted[1::2]), (counted[1::2], counted[0::2])):
         other = _scorer(records, pairs, theirs)
         _score(scores, other, records, pairs, mine)
-    grid = Grid.over(scores[counted])
     _score(scores, scorer, records, pairs, ranked)
+    scores = composed(scores, Grid.over(scores[counted]))
+    grid = Grid.over(scores[counted])
     levels = grid.levels(scores)
     z = _z(levels, [counted, ranked])
     at = [record.at for record in records]
@@ -62,7 +64,7 @@ def fit_core(
     if len(seasons) > 1:
         apart = [[i for i in half if season[i] == s] for half in (counted, ranked) for s in range(len(seasons))]
         z = _z(levels, apart)
-    pools = [Pool(len(NAMES)) for _ in range(len(seasons))]
+    pools = [Pool(len(RANKED)) for _ in range(len(seasons))]
     for s, pool in enumerate(pools):
         pool.add(levels[[i for i in ranked if season[i] == s]])
     words = words_of_many(pairs)
@@ -85,6 +87,7 @@ def fit_core(
         ),
         keyed_by=keyed_by,
         kin=Kin(_with_learned(measure(z, keys, np.random.default_rng([seed, 1]))), budget_rows),
+        units=Units.build(levels[ranked], ranked, [keys[i] for i in ranked]),
         usual=np.append(usual, 0.0),
         spread=np.append(spread, 1.0),
     )

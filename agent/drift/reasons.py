@@ -54,6 +54,11 @@ PHRASES: dict[str, tuple[str, str, str]] = {
         "are spelt in more usual ways",
         "nats per character triple",
     ),
+    "novelty": (
+        "hold more that is new to the reference",
+        "hold less that is new",
+        "unseen words, pairs and triples, in standard deviations",
+    ),
     "shared_words": ("take up more words of their prompts", "take up fewer words of their prompts", "weighted share"),
     "shared_characters": ("follow their prompts' wording more", "follow their prompts' wording less", "shared triples"),
     "total": ("take longer", "come faster", "log of seconds"),

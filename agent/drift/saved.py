@@ -16,9 +16,10 @@ from agent.drift.core import ALL, RECENT, Core, Seen, evidence
 from agent.drift.dependence import Kin
 from agent.drift.learner import Learner
 from agent.drift.ngrams import Table
-from agent.drift.scores import Scorer
+from agent.drift.scores import RANKED, Scorer
 from agent.drift.seasons import Seasons
 from agent.drift.state import named, pack, part, unpack
+from agent.drift.units import Units
 from agent.types import InvalidInput
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def save(core: Core) -> bytes:
         "ids": [seen.id for seen in core.recent],
         "tables": sorted(core.scorer.tables),
         "kin": list(core.kin.known),
+        "units": [list(core.units.open), list(core.units.known)],
         "pool_ids": core.learner.ids,
     }
     arrays: Arrays = {
@@ -53,6 +55,7 @@ def save(core: Core) -> bytes:
         "recent_rows": np.array([seen.row for seen in core.recent], np.int64),
         "recent": np.array([seen.scores for seen in core.recent], np.float32).reshape(len(core.recent), len(ALL)),
         **named("kin", core.kin.arrays()),
+        **named("units", core.units.arrays()),
         **named("learner", core.learner.arrays()),
     }
     for name, table in {**core.scorer.tables, "spread": core.scorer.spread}.items():
@@ -81,6 +84,7 @@ def load(state: bytes) -> Core:
         pools=[Pool.of(counts) for counts in arrays["pools"]],
         learner=Learner.from_arrays(part(arrays, "learner"), meta["pool_ids"]),
         kin=Kin.from_arrays(part(arrays, "kin"), meta["kin"], meta["budget_rows"]),
+        units=Units.from_arrays(part(arrays, "units"), len(RANKED), *meta["units"]),
         usual=arrays["usual"][0],
         spread=arrays["usual"][1],
         bets=bets,

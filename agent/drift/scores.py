@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from agent.drift.conformal import Grid
     from agent.drift.ngrams import Hashes
     from agent.drift.records import Record
 
@@ -38,6 +39,14 @@ NAMES: tuple[str, ...] = (
 )
 """Names of the scores, `side.what`, in the order of `Scorer.score`. The last three are nan where nobody knows them."""
 
+COMPOSED = ("prompt.novelty", "answer.novelty", "words.novelty")
+RANKED: tuple[str, ...] = (*NAMES, *COMPOSED)
+"""All that is ranked: `NAMES` and three means of novelty, which see a new topic that shows a little everywhere."""
+_OUT_OF = tuple(
+    [i for i, name in enumerate(NAMES) if name.startswith(sides) and what in name]
+    for sides, what in (("prompt.unseen", ""), ("answer.unseen", ""), (("prompt.", "answer."), "unseen"))
+)
+_FAR = 5.0
 _BINS = 16_384
 
 
@@ -113,6 +122,13 @@ class Units:
         """These texts' hashes."""
         sizes = np.array([text.size for text in texts])
         return cls(np.concatenate(texts), np.repeat(np.arange(sizes.size), sizes), sizes)
+
+
+def composed(scores: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Scores (n, len(NAMES)) and, behind them, the composed ones: (n, len(RANKED)). `grid` holds the usual spreads."""
+    far = (scores - grid.middle[: len(NAMES)]) / grid.spread[: len(NAMES)]
+    far = np.clip(far, -_FAR, _FAR)
+    return np.concatenate([scores, *(far[:, columns].mean(axis=1, keepdims=True) for columns in _OUT_OF)], axis=1)
 
 
 def pair_of(record: Record) -> tuple[Text, Text]:

@@ -28,7 +28,7 @@ def count(shape: str, rows: int, budget_rows: int) -> tuple[int, Counter[str]]:
             detector = Detector.fit(
                 [record_of(e) for e in made.reference], alias="a", version="v", budget_rows=budget_rows, seed=seed
             )
-            alarms = [alarm for e in made.live if (alarm := detector.update(record_of(e)))]
+            alarms = [alarm for alarm in detector.update_many([record_of(e) for e in made.live]) if alarm]
             led.update(alarm.features[0][0] for alarm in alarms)
             watched += STREAM_ROWS
         seed += 1
