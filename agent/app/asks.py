@@ -70,7 +70,7 @@ class Asks:
         names = ", ".join(sorted({ask.name for ask in granted}))
         session.add(EventRow(at=now, kind="alert", text=f"alert {names} was answered: {said}", data={}))
 
-    def figures(self) -> dict[str, Mapping[str, int]]:
+    def figures(self) -> dict[str, object]:
         """For the metrics: how many ever asked, and how many wishes stand, by action."""
         known, counts = self._load()
         open_ = Counter(ask.action.value for ask in known if ask.state == "standing")

@@ -29,12 +29,15 @@ from agent.app.asks import Asks
 from agent.app.keep import EVERY_S, Janitor, text_gate
 from agent.app.loops import Loops
 from agent.app.monitors import Monitors
+from agent.app.notices import Notices
 from agent.app.own import OwnRequests
 from agent.app.pulse import Pulse
 from agent.app.reports import Reports
 from agent.app.steer import Steer
 from agent.app.watch import Watch, read_reference
+from agent.export.notify import outlets
 from agent.intake.attach import Desk, Doors, Tally
+from agent.intake.commit import plainly
 from agent.intake.names import read_names
 from agent.intake.redact import Redactor
 from agent.intake.sample import Sample
@@ -60,7 +63,9 @@ RETRAIN = (sys.executable, "-m", "retrain.cli")
 class Agent:
     """Everything wired. `run` returns when `stop` is set."""
 
-    def __init__(self, settings: Settings, token: str, attach_token: str = "", alert_token: str = "") -> None:
+    def __init__(
+        self, settings: Settings, token: str, attach_token: str = "", alert_token: str = "", notify_urls: str = ""
+    ) -> None:
         self.settings = settings
         self._attach_token, self._alert_token = attach_token, alert_token
         self.started_at = now()
@@ -88,6 +93,8 @@ class Agent:
         self.watch = Watch(settings, self.store, None if settings.capture.text == "none" else redactor.text)
         self.asks = Asks(self.store, settings.alias)
         self.steer = Steer(settings, self.store, self.rollout.roll_back, self.asks)
+        page = f"http://{settings.http.host}:{settings.http.port}/"
+        self.notices = Notices(settings, self.store, outlets([*settings.notify.urls, *notify_urls.split()]), page)
         self.janitor = Janitor(settings, self.store, self.gate, judging=self.judge is not None)
         self.launcher = LocalLauncher(self.store, settings.home, RETRAIN, max_attempts=settings.retrain.max_attempts)
         self.loops = Loops(
@@ -107,7 +114,8 @@ class Agent:
         self.monitors = Monitors(
             settings=settings, store=self.store, gate=self.gate, intake=self.intake, loops=self.loops,
             pulse=self.pulse, shares=lambda: self.rollout.shares, now=now, started_at=self.started_at,
-            judging=self.judge is not None, lock=Lock(), more=self.asks.figures,
+            judging=self.judge is not None, lock=Lock(),
+            more=lambda: self.asks.figures() | self.notices.figures(),
         )  # fmt: skip
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -202,7 +210,9 @@ class Agent:
         return server
 
 
-def run(settings: Settings, *, token: str, attach_token: str = "", alert_token: str = "") -> None:
+def run(
+    settings: Settings, *, token: str, attach_token: str = "", alert_token: str = "", notify_urls: str = ""
+) -> None:
     """Run the agent until SIGTERM or Ctrl-C. Raises InvalidInput in one sentence when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for chatty in ("httpx", "apscheduler", "whylogs"):
@@ -210,7 +220,7 @@ def run(settings: Settings, *, token: str, attach_token: str = "", alert_token: 
     memory.one_arena()
     port = usable_port(settings.http.host, settings.http.port)
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
-    agent = Agent(settings, token, attach_token, alert_token)
+    agent = Agent(settings, token, attach_token, alert_token, notify_urls)
     if not token:
         log.warning("TRIMTAB_TOKEN is not set: the engine's admin paths stay closed, so no adapter can be loaded")
     asyncio.run(_until_signal(agent))
@@ -246,7 +256,9 @@ def open_store(home: Path) -> Store:
     try:
         return Store.at(home)
     except (OSError, OperationalError) as error:
-        msg = f"home {home} cannot hold the database ({error}): give a writable folder with free space as `home`"
+        msg = (
+            f"home {home} cannot hold the database ({plainly(error)}): give a writable folder with free space as `home`"
+        )
         raise InvalidInput(msg) from error
 
 
