@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from agent.intake.fold import folded
 from agent.types import InvalidInput
 
 MAX_NAMES = 200_000
@@ -50,7 +51,7 @@ class Names:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._exact = Forms()
         self._folded = Forms()
-        for name in names:
+        for name in map(folded, names):
             words = tuple(_WORD.findall(name))
             if not words:
                 continue

@@ -14,6 +14,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+from agent.intake.fold import folded
 from agent.intake.names import Names
 from agent.intake.patterns import mask
 from agent.store.convert import without_text
@@ -60,13 +61,25 @@ class Redactor:
     def text(self, text: str) -> str:
         r"""The text with private data masked; lone surrogates and NULs, unfit for databases, become U+FFFD.
 
-        `\u0040` and the like, as JSON within a text has them, are resolved first, or they would hide an address.
+        `\u0040` and the like, as JSON within a text has them, are resolved first, or they would hide an address. For
+        the same reason odd spaces, dashes and signs are read as plain ones; they stay where nothing is masked.
         """
         text = _storable(text)
         if "\\u00" in text:
             text = _ESCAPE.sub(_resolved, text)
+        text = self._own(text)
+        plain = folded(text)
+        if plain is text:
+            return self._masked(text)
+        masked = self._masked(self._own(plain))
+        return text if masked == plain else masked
+
+    def _own(self, text: str) -> str:
         for pattern in self._patterns:
             text = pattern.sub(_PLACEHOLDER, text)
+        return text
+
+    def _masked(self, text: str) -> str:
         text = mask(text)
         return self._names.mask(text) if self._names else text
 

@@ -182,3 +182,10 @@ def test_an_engines_own_id_stands_whatever_its_digits_look_like(name: str) -> No
     assert Redactor().exchange(given_name).id == name
     chosen = re.split("[-_]", name, maxsplit=1)[1]
     assert chosen not in Redactor().exchange(given_name, chosen_id=chosen).id
+
+
+def test_odd_signs_stay_where_nothing_is_masked() -> None:
+    """Typographic spaces and dashes, joiners and accents are the writer's own until something private is among them."""
+    text = "5\u00a0000 – 6\u00a0000 €, cafe\u0301, 👩\u200d💻"
+    assert Redactor(["zebra"]).text(text) == text
+    assert Redactor().text(f"{text} ada\uff20example.com") == "5 000 - 6 000 €, café, 👩💻 [EMAIL]"
