@@ -33,7 +33,7 @@ class Pace:
 
     reference: int = 180
     """Exchanges before the change point."""
-    fresh: int = 440
+    fresh: int = 400
     """Exchanges since the onset that an order waits for."""
     recovery: int = 200
     """Exchanges answered by the new version before the story ends."""
