@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.bench.figures import OUT, ROOT, keep, machine, say
 from tests.bench.scale import Scale
 
-PARTS = ("tap", "latency", "overload", "intake", "storage", "profile", "drift", "sidecar")
+PARTS = ("tap", "latency", "overload", "intake", "storage", "profile", "drift", "sidecar", "training")
 
 
 def main() -> int:

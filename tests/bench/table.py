@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.bench.figures import OUT, ROOT, say, shown
 
-READMES = ("serving/README.md", "agent/profile/README.md", "agent/drift/README.md")
+READMES = ("serving/README.md", "agent/profile/README.md", "agent/drift/README.md", "retrain/README.md")
 _PLACE = re.compile(r"(<!-- bench:(?P<name>[a-z]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 Part = Mapping[str, Any]
 

@@ -24,6 +24,7 @@ FIELDS = {
     "profile": {"features_us", "technical_features_us", "rows_per_s", "bytes", "distances_ms"},
     "drift": {"backtest_s_per_1000", "update_us", "state_bytes"},
     "sidecar": {"rest_mb", "empty_mb", "start_s"},
+    "training": {"tokens_per_s", "tokens_ratio", "packed_per_s", "time_off"},
 }
 
 
