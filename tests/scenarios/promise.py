@@ -26,7 +26,11 @@ def count(shape: str, rows: int, budget_rows: int) -> tuple[int, Counter[str]]:
         for place, name in enumerate(available()):
             made = stream(name, shape, None, seed=10_000 + seed, rows=STREAM_ROWS)
             detector = Detector.fit(
-                [record_of(e) for e in made.reference], alias="a", version="v", budget_rows=budget_rows, seed=10 * seed + place
+                [record_of(e) for e in made.reference],
+                alias="a",
+                version="v",
+                budget_rows=budget_rows,
+                seed=10 * seed + place,
             )
             alarms = [alarm for alarm in detector.update_many([record_of(e) for e in made.live]) if alarm]
             led.update(alarm.features[0][0] for alarm in alarms)
