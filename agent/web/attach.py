@@ -4,8 +4,8 @@ Lives here: what is HTTP about them: the token, sizes, gzip, who waits, which st
 Comes in: requests. Goes out: bodies to `Doors`, which the application is handed, and its answers.
 Must never know: what stands in a body.
 
-The event loop only reads. One thread of its own does the rest, batch after batch, so that the intake of the taps never
-waits for a thread; more than a few batches at once are told to come again (429).
+The event loop only reads, and slow senders hold up nobody. One thread of its own does the rest, batch after batch, so
+that the intake of the taps never waits for a thread; more than a few batches at once are told to come again (429).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from hmac import compare_digest
 from typing import Any, Protocol, TypeVar
 
@@ -29,7 +29,9 @@ from agent.types import InvalidInput, RemoteFault
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """Most of a body, as sent and unpacked."""
 MAX_BATCHES = 4
-"""Batches that may be read, wait or be worked on at once; the next one gets 429."""
+"""Batches that may wait or be worked on at once; the next one gets 429."""
+MAX_HELD_BYTES = MAX_BATCHES * MAX_BODY_BYTES
+"""Most of all bodies together, as far as they have come; who would go beyond gets 429."""
 MAX_GZIP_MEMBERS = 100
 READ_S = 60.0
 """Within this time a body must have come."""
@@ -62,11 +64,29 @@ class Refused(Exception):
 
 
 class Turnstile:
-    """Lets in a few batches at a time."""
+    """Lets in a few batches at a time, once they are there: slow senders take no place, only what they have sent."""
 
     def __init__(self) -> None:
         self._inside = 0
+        self._held_bytes = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="trimtab-attach")
+
+    @contextmanager
+    def holding(self) -> Iterator[Callable[[int], None]]:
+        """Room for one body: call it with each number of bytes more; Refused when all bodies take too much."""
+        held_bytes = 0
+
+        def more(nbytes: int) -> None:
+            nonlocal held_bytes
+            if self._held_bytes + nbytes > MAX_HELD_BYTES:
+                raise Refused(429, "too many large batches are being sent: send this one again", {"retry-after": "2"})
+            held_bytes += nbytes
+            self._held_bytes += nbytes
+
+        try:
+            yield more
+        finally:
+            self._held_bytes -= held_bytes
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
@@ -98,9 +118,10 @@ def attach(app: FastAPI, doors: Doors, token: str = "") -> None:
     async def taken(request: Request, work: Callable[[bytes], T]) -> T:
         _permit(request, token)
         encoding = _encoding(request)
-        async with turnstile.admitted():
-            body = await _read(request)
-            return await turnstile.work(lambda: work(_unpacked(body, encoding)))
+        with turnstile.holding() as more:
+            body = await _read(request, more)
+            async with turnstile.admitted():
+                return await turnstile.work(lambda: work(_unpacked(body, encoding)))
 
     @app.post("/v1/exchanges")
     async def exchanges(request: Request) -> Response:
@@ -151,8 +172,8 @@ def _source(request: Request) -> str:
     return source
 
 
-async def _read(request: Request) -> bytes:
-    """The body as sent. Reads no more than is allowed, and not for ever."""
+async def _read(request: Request, more: Callable[[int], None]) -> bytes:
+    """The body as sent. Reads no more than is allowed, and not for ever; `more` hears of each chunk."""
     said = request.headers.get("content-length", "")
     if said.isdecimal() and int(said) > MAX_BODY_BYTES:
         raise _too_large()
@@ -160,6 +181,7 @@ async def _read(request: Request) -> bytes:
     try:
         async with asyncio.timeout(READ_S):
             async for chunk in request.stream():
+                more(len(chunk))
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
                     raise _too_large()

@@ -61,6 +61,8 @@ def _offers(spans: Iterable[otlp.Span]) -> Iterator[Offer | Refused]:
             offer = offer_of(at, span)
         except Refusal as why:
             yield Refused(at=at, why=str(why))
+        except (ValueError, ArithmeticError, RecursionError):
+            yield Refused(at=at, why="a span cannot be read")
         else:
             if offer is not None:
                 yield offer

@@ -26,6 +26,7 @@ CHAT_PATH = "/v1/chat/completions"
 MAX_LINES = 100_000
 _LAST_UNIX_S = 253_402_300_799.0  # 9999-12-31
 _MAX_NAME_CHARS = 1000
+_UNREAD = "this cannot be read"
 _FORMS = "write request and response as JSON objects, or prompt and response as texts"
 
 
@@ -45,8 +46,8 @@ def read_lines(body: bytes, now: float) -> Iterator[Offer | Refused]:
             document = _object(line)
             objects += 1
             yield _offer(at, document, namer.name(at, line, document), now)
-        except Refusal as why:
-            refused = Refused(at=at, why=str(why))
+        except (Refusal, ValueError, ArithmeticError, RecursionError) as fault:
+            refused = Refused(at=at, why=str(fault) if isinstance(fault, Refusal) else _UNREAD)
             first = first or refused
             yield refused
     if not objects:
@@ -204,7 +205,12 @@ def _name(line: Mapping[str, Any], key: str) -> str | None:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """True for a finite number; a whole one may have hundreds of digits, which no float holds."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and (isinstance(value, int) or math.isfinite(value))
+    )
 
 
 def _kind(value: Any) -> str:

@@ -69,4 +69,7 @@ def captured(
 
 
 def _bytes(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode()
+    try:
+        return json.dumps(body, separators=(",", ":")).encode()
+    except RecursionError:
+        raise Refusal("request or answer is nested too deep") from None

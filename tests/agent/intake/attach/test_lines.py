@@ -177,7 +177,9 @@ def test_bad_lines_are_named_and_the_others_stored(reception: Reception) -> None
         ('{"prompt": "a", "response": "b", "timestamp": 1767225600000}', "seconds since 1970"),
         ('{"prompt": "a", "response": "b", "timestamp": NaN}', "timestamp is no time"),
         ('{"prompt": "a", "response": "b", "timestamp": true}', "timestamp is no time"),
+        (f'{{"prompt": "a", "response": "b", "timestamp": 1{"0" * 400}}}', "seconds since 1970"),
         ('{"prompt": "a", "response": "b", "latency_s": "1"}', "latency_s must be"),
+        (f'{{"prompt": "a", "response": "b", "latency_s": 1{"0" * 400}}}', "latency_s must be"),
         ('{"prompt": "a", "response": "b", "ttft_s": 1e99}', "ttft_s must be"),
         ('{"prompt": "a", "response": "b", "status": 99}', "status must be"),
         ('{"prompt": "a", "response": "b", "path": "chat"}', "path must be"),
@@ -194,6 +196,14 @@ def test_every_refusal_says_what_to_write(reception: Reception, line: str, says:
     assert refused["line"] == 2
     assert says in refused["why"]
     assert len(reception.stored()) == 1
+
+
+def test_a_line_nested_almost_too_deep_costs_only_itself(reception: Reception) -> None:
+    """Whatever the depth at which reading, writing or looking gives up, it is that line that is refused."""
+    deep = [f'{{"request": {{"messages": {"[" * n}{"]" * n}}}, "response": {{}}}}' for n in range(900, 1001)]
+    answer = reception.post("/v1/exchanges", "\n".join([*deep, json.dumps(SHORT)]))
+    assert (answer.status_code, answer.json()["stored"]) == (200, 1)
+    assert len({refused["line"] for refused in answer.json()["refused"]}) == 100
 
 
 @pytest.mark.parametrize("body", [b"", b" \n\n", b"hello", b"[]", b"{", b"\xff\xfe", b'"a"\n"b"', b"[" * 100_000])
@@ -321,6 +331,35 @@ def test_more_batches_than_it_can_hold_are_sent_away(reception: Reception) -> No
     assert (sent_away.status_code, sent_away.headers["retry-after"]) == (429, "2")
     assert others == [200] * web.MAX_BATCHES
     assert reception.hand_in({**SHORT, "id": "later"})["stored"] == 1
+
+
+def test_slow_senders_keep_nobody_out(reception: Reception) -> None:
+    """However many dawdle over their bodies, a whole batch is taken; and what all have sent together is bounded."""
+
+    async def crowd() -> tuple[int, list[int]]:
+        end = asyncio.Event()
+
+        async def dawdle() -> Any:
+            yield b" "
+            await end.wait()
+            yield lines(SHORT)
+
+        transport = httpx.ASGITransport(app=reception.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://agent") as client:
+            slow = [asyncio.create_task(client.post("/v1/exchanges", content=dawdle())) for _ in range(web.MAX_BATCHES)]
+            await asyncio.sleep(0.05)
+            quick = await client.post("/v1/exchanges", content=lines({**SHORT, "id": "quick"}))
+            end.set()
+            return quick.status_code, [answer.status_code for answer in await asyncio.gather(*slow)]
+
+    assert asyncio.run(crowd()) == (200, [200] * web.MAX_BATCHES)
+
+
+def test_all_bodies_together_are_bounded(reception: Reception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that would take more than the room for all of them is told to come again, and leaves its room behind."""
+    monkeypatch.setattr(web, "MAX_HELD_BYTES", 200)
+    assert [reception.post("/v1/exchanges", b" " * 201).status_code for _ in range(2)] == [429, 429]
+    assert [reception.hand_in({**SHORT, "id": name})["stored"] for name in "abcd"] == [1] * 4
 
 
 SECRETS = ("ann@example.com", "4111 1111 1111 1111", "sk-abcdefghijklmnop1234", "DE89370400440532013000", "Moonbase")
