@@ -51,7 +51,7 @@ def agent(settings: SettingsOption = None) -> None:
     from agent.settings import load
 
     secrets = {"token": TOKEN, "attach_token": ATTACH_TOKEN, "alert_token": ALERT_TOKEN, "notify_urls": NOTIFY_URLS}
-    run(load(settings), **{name: os.environ.get(variable, "") for name, variable in secrets.items()})
+    run(load(settings), **{name: _token(variable) for name, variable in secrets.items()})
 
 
 @app.command()
@@ -119,7 +119,7 @@ def doctor(settings: SettingsOption = None) -> None:
     from agent.app.doctor import examine
     from agent.settings import load
 
-    raise typer.Exit(0 if examine(load(settings), os.environ.get(TOKEN, ""), Console()) else 1)
+    raise typer.Exit(0 if examine(load(settings), _token(TOKEN), Console()) else 1)
 
 
 @app.command()
@@ -217,6 +217,12 @@ def _store(settings: Path | None) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def _token(variable: str) -> str:
+    from serving.guard import usable_token
+
+    return usable_token(os.environ.get(variable, ""), variable)
 
 
 def _mount(wanted: str | None) -> None:

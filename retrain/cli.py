@@ -76,7 +76,7 @@ def _work(path: Path, console: Console) -> None:
         run(
             order,
             store,
-            token=os.environ.get("TRIMTAB_TOKEN", ""),
+            token=os.environ.get("TRIMTAB_TOKEN", "").strip(),
             judge_key=os.environ.get("TRIMTAB_JUDGE_KEY"),
             say=say,
         )

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from hmac import compare_digest
 from typing import Any, Literal
 
+from serving.errors import InvalidInput
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -80,6 +82,17 @@ def path_of(scope: Scope) -> str:
     path: str = scope["path"]
     root: str | None = scope.get("root_path")
     return path[len(root) :] if root and path.startswith(root + "/") else path
+
+
+def usable_token(text: str, name: str) -> str:
+    """A token as both sides use it, without the white space around it that files and shells leave.
+
+    Raises InvalidInput, naming the variable it stands in, for what no HTTP header can carry.
+    """
+    token = text.strip()
+    if not all("!" <= letter <= "~" for letter in token):
+        raise InvalidInput(f"{name} has letters that no header can carry: make one with `openssl rand -hex 16`")
+    return token
 
 
 def bears_token(headers: Iterable[tuple[bytes, bytes]], token: bytes) -> bool:

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from serving.alias import Alias
 from serving.errors import InvalidInput
-from serving.guard import ASGIApp, Guard, Receive, Scope, Send
+from serving.guard import ASGIApp, Guard, Receive, Scope, Send, usable_token
 from serving.spool import Spool
 from serving.tap import Tap
 
@@ -32,10 +32,10 @@ class TapSettings:
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> TapSettings:
-        """Raises `InvalidInput` for a size that is not a whole number of bytes."""
+        """Raises `InvalidInput` for a size that is no whole number of bytes, and for a token that no header carries."""
         return cls(
             socket=environ.get("TRIMTAB_SOCKET", ""),
-            token=environ.get("TRIMTAB_TOKEN", "").encode(),
+            token=usable_token(environ.get("TRIMTAB_TOKEN", ""), "TRIMTAB_TOKEN").encode(),
             buffer_bytes=_size(environ, "TRIMTAB_BUFFER_BYTES", 64 * MIB),
             body_cap_bytes=_size(environ, "TRIMTAB_BODY_CAP_BYTES", MIB),
         )

@@ -93,7 +93,7 @@ class Agent:
         self.watch = Watch(settings, self.store, None if settings.capture.text == "none" else redactor.text)
         self.asks = Asks(self.store, settings.alias)
         self.steer = Steer(settings, self.store, self.rollout.roll_back, self.asks)
-        page = f"http://{settings.http.host}:{settings.http.port}/"
+        page = f"{url_of(settings.http.host, settings.http.port)}/"
         self.notices = Notices(settings, self.store, outlets([*settings.notify.urls, *notify_urls.split()]), page)
         self.janitor = Janitor(settings, self.store, self.gate, judging=self.judge is not None)
         self.launcher = LocalLauncher(self.store, settings.home, RETRAIN, max_attempts=settings.retrain.max_attempts)
@@ -128,7 +128,7 @@ class Agent:
         """Start everything, wait for `stop`, end everything in reverse."""
         self._loop = asyncio.get_running_loop()
         await self.intake.start()
-        address = f"http://{self.settings.http.host}:{self.settings.http.port}"
+        address = url_of(self.settings.http.host, self.settings.http.port)
         write_address(self.settings.home / "agent.json", address)
         log.info("agent for %r: status page %s, socket %s", self.settings.alias, address, self.settings.socket)
         web = self._web()
@@ -256,22 +256,32 @@ def open_store(home: Path) -> Store:
     try:
         return Store.at(home)
     except (OSError, OperationalError) as error:
-        msg = (
-            f"home {home} cannot hold the database ({plainly(error)}): give a writable folder with free space as `home`"
-        )
+        msg = f"home {home} cannot hold the database ({plainly(error)}): give a writable folder with room as `home`"
         raise InvalidInput(msg) from error
 
 
 def usable_port(host: str, port: int) -> int:
     """The port itself, or a free one for 0. Raises InvalidInput when somebody listens there already."""
-    with socket.socket() as probe:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+    except (OSError, UnicodeError) as error:
+        msg = f"http.host {host!r} is no address of this machine: write one, such as 127.0.0.1, ::1 or 0.0.0.0"
+        raise InvalidInput(msg) from error
+    with socket.socket(family, kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(address)
         except OSError as error:
             msg = f"port {port} on {host} cannot be used ({error.strerror}): set http.port to a free one"
             raise InvalidInput(msg) from error
         return int(probe.getsockname()[1])
+
+
+def url_of(host: str, port: int) -> str:
+    """The address for browsers and programs; those of IPv6 stand in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def write_address(path: Path, address: str) -> None:

@@ -20,6 +20,8 @@ from agent.types import Exchange
 from serving import wire
 
 CLOSE_S = 1.0
+MAX_COUNT = 2**48
+"""More than any tap can count; sums of such fit the store's 63 bits."""
 MAX_UNREAD_ACK_BYTES = 4 * 1024 * 1024
 
 
@@ -85,7 +87,7 @@ async def close(writer: asyncio.StreamWriter) -> None:
 def number(said: Mapping[str, Any], key: str) -> int:
     """The count under a key of a tap's message. Raises `WireFault` when it is none."""
     value = said.get(key)
-    if not isinstance(value, int) or value < 0:
+    if not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
         raise wire.WireFault(f"{key!r} is {value!r}, not a count")
     return value
 

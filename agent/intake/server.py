@@ -22,7 +22,7 @@ from agent.intake.assemble import Assembled, Unreadable, read, unreadable
 from agent.intake.commit import Outcomes, StoreBatch, commit, is_data_fault, plainly
 from agent.intake.door import Door, close_door, open_door
 from agent.intake.inbox import Inbox
-from agent.intake.link import Counts, Held, Link, Worker, close, number, stand_in, where
+from agent.intake.link import MAX_COUNT, Counts, Held, Link, Worker, close, number, stand_in, where
 from agent.intake.redact import Redactor
 from agent.intake.sample import Sample
 from agent.types import Exchange, Outcome
@@ -156,6 +156,8 @@ class IntakeServer:
     async def _obey(self, link: Link, kind: int, payload: bytes) -> None:
         if kind == wire.EXCHANGE:
             capture = self._decoded(link, payload)
+            if max(capture.seq, capture.dropped) > MAX_COUNT:
+                raise wire.WireFault("it has a number that no tap can have counted to")
             self.counts.received += 1
             self._heard(capture.worker, dropped=capture.dropped)
             await self._inbox.put((capture, link), len(payload))
@@ -299,7 +301,7 @@ class IntakeServer:
             except Exception as fault:  # noqa: BLE001 - outer ring: told again at the next round, and counted
                 self.counts.store_faults += 1
                 self._say(f"what a tap counted cannot be stored: {plainly(fault)}")
-                return
+                continue
             worker.noted, worker.noted_at = said, now
 
     def _say(self, text: str) -> None:

@@ -87,7 +87,9 @@ def _one(
         return known
     try:
         if url:
-            return made(ask_engine(url, candidate, rows, shots=shots, token=os.environ.get("TRIMTAB_TOKEN", "")))
+            return made(
+                ask_engine(url, candidate, rows, shots=shots, token=os.environ.get("TRIMTAB_TOKEN", "").strip())
+            )
         return made(ask_folder(Path(candidate), examples, limit=limit, shots=shots))
     except InvalidInput:
         raise

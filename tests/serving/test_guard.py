@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from serving import guard as guards
-from serving.guard import PATHS, TRAFFIC, Guard, classify
+from serving.errors import InvalidInput
+from serving.guard import PATHS, TRAFFIC, Guard, bears_token, classify
+from serving.middleware import TapSettings
 from tests.serving.asgi import Upstream, ask
 
 ADMIN = ["/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters", "/adapters/home-v1", "/scale_elastic_ep",
@@ -108,3 +110,17 @@ def test_lifespan_and_websocket_pass() -> None:
 def test_every_path_has_one_class() -> None:
     """The table says of each listed path what `classify` says."""
     assert {path: classify(path.replace("{}", "x")) for path in PATHS} == PATHS
+
+
+def test_white_space_around_a_token_is_not_part_of_it() -> None:
+    """A token out of a file, with a line break behind it, is the one that a header brings."""
+    settings = TapSettings.read({"TRIMTAB_TOKEN": "  sesame \n"})
+    assert settings.token == b"sesame"
+    assert bears_token([(b"authorization", b"Bearer sesame")], settings.token)
+
+
+@pytest.mark.parametrize("token", ["s\u00e4same", "two words", "bad\udcff", "a\nb"])
+def test_a_token_that_no_header_carries_is_refused_at_the_start(token: str) -> None:
+    """It would close the doors to everybody: better said in one sentence."""
+    with pytest.raises(InvalidInput, match="TRIMTAB_TOKEN has letters that no header can carry"):
+        TapSettings.read({"TRIMTAB_TOKEN": token})

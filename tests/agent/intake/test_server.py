@@ -329,6 +329,24 @@ def test_what_taps_count_is_noted(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_an_absurd_count_cuts_off_its_tap_and_no_other(tmp_path: Path) -> None:
+    """A count that the store cannot hold is no count; what the next tap counts is still noted."""
+    shelf = Shelf()
+
+    async def scene() -> None:
+        async with running(shelf, tmp_path / "s") as server:
+            mad = await Tap.connect(tmp_path / "s")
+            mad.writer.write(wire.encode_stats(2**70, 0))
+            await eventually(lambda: server.counts.corrupt == 1)
+            tap = await Tap.connect(tmp_path / "s")
+            tap.writer.write(wire.encode_stats(9, 4))
+            await eventually(lambda: shelf.notes.get(WORKER) == (42, 9, 4))
+            await mad.close()
+            await tap.close()
+
+    asyncio.run(scene())
+
+
 def test_stopping_waits_for_nobody(tmp_path: Path) -> None:
     """A stop while the store fails and taps are held back ends soon, with nothing acknowledged."""
     shelf = Shelf()
