@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
 from sqlalchemy import Select, exists, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.intake.assemble import Unreadable, assemble
 from agent.intake.attach.offer import captured
+from agent.intake.commit import plainly
 from agent.settings import Settings
 from agent.store import Store, convert
 from agent.store.store import EXCHANGE_COLUMNS
@@ -34,6 +38,8 @@ PAGE_ROWS = 500
 CHAT_PATH = "/v1/chat/completions"
 REDACTED = "redacted"
 """Under `trimtab`: the names in this line are hashes already."""
+_DEFAULTED = ("alias", "version")
+"""What a reader fills in where it is empty."""
 OWN = frozenset({"id", "worker", "seq", "user", "conversation"})
 """Fields that a line holds elsewhere, or that come anew when it is read."""
 
@@ -65,26 +71,41 @@ def moment(text: str | None, option: str) -> datetime | None:
 
 def write(settings: Settings, choice: Choice, out: str) -> int:
     """Write to a file, whole or not at all, or to stdout for `-`; returns the number of lines. Raises InvalidInput."""
-    if not (settings.home / "trimtab.db").exists():
-        raise InvalidInput(f"home {settings.home} holds no database: name the agent's settings with --settings")
-    store = Store.at(settings.home)
+    store = Store.reading(settings.home)
     try:
         if out == "-":
-            return _put(sys.stdout, lines(store, choice))
+            return _to_stdout(lines(store, choice))
         return _to_file(Path(out), lines(store, choice))
+    except SQLAlchemyError as error:
+        raise InvalidInput(f"the database in {settings.home} cannot be read ({plainly(error)})") from error
     finally:
         store.close()
 
 
+def _to_stdout(found: Iterator[str]) -> int:
+    try:
+        n = _put(sys.stdout, found)
+        sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError, ValueError):  # or the interpreter would try to write the rest once more, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise InvalidInput(f"stdout cannot be written ({error.strerror}): name a file with --out") from error
+    return n
+
+
 def _to_file(path: Path, found: Iterator[str]) -> int:
+    if not path.name:
+        raise InvalidInput(f"--out {str(path)!r} names no file: give one to write, or - for stdout")
     scratch = path.with_name(path.name + ".part")
     try:
         with _opened(scratch, zipped=path.suffix == ".gz") as file:
             n = _put(file, found)
         scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise InvalidInput(f"{path} cannot be written ({error.strerror}): name another file with --out") from error
+    except (OSError, ValueError) as error:
+        with suppress(OSError, ValueError):
+            scratch.unlink(missing_ok=True)
+        why = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"{str(path)!r} cannot be written ({why}): name another file with --out") from error
     return n
 
 
@@ -215,7 +236,12 @@ def _rest(exchange: Exchange, request: dict[str, Any], response: dict[str, Any])
     rest = {
         field.name: getattr(exchange, field.name)
         for field in fields(Exchange)
-        if field.name not in OWN and (read is None or getattr(read, field.name) != getattr(exchange, field.name))
+        if field.name not in OWN
+        and (
+            read is None
+            or getattr(read, field.name) != getattr(exchange, field.name)
+            or (field.name in _DEFAULTED and not getattr(exchange, field.name))
+        )
     }
     found: dict[str, Any] = plain(rest)
     return found

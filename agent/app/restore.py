@@ -4,8 +4,9 @@ Lives here: files, their lines, what is kept of each, and the report.
 Comes in: files in the form of `archive.py`, or of {"prompt", "response"}; a redactor. Goes out: rows, and what was
 wrong with which line. Must never know: argv; what the texts say.
 
-A file is a worker of its own, named by the digest of its bytes, and a line's number is its number there: whatever is
-read twice is stored once. A line whose `id` is stored already is left alone.
+A file is believed nothing: whatever it says of itself, its texts are redacted, its names looked through, its numbers
+bounded. A line is named by its `id`, else by its answer's, else by its bytes and how often they came; what is stored
+already under that name is left alone, but for grades that it lacks. A batch and its grades are one transaction.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 import re
+import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -24,17 +27,23 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.app.archive import OWN, REDACTED
 from agent.intake.assemble import Unreadable, assemble
-from agent.intake.attach.lines import read_lines
-from agent.intake.attach.offer import Offer, Refused
-from agent.intake.redact import Redactor
+from agent.intake.attach.desk import AHEAD_S, stored_name
+from agent.intake.attach.lines import Namer, read_lines
+from agent.intake.attach.offer import MAX_TOTAL_S, Offer, Refused
+from agent.intake.commit import plainly
+from agent.intake.redact import TEXT_OFF, Redactor
+from agent.profile.table import LABELS, OTHER_NUMBERS, TEXT_NUMBERS
 from agent.settings import Settings
 from agent.store import Store
-from agent.store.tables import EXCHANGE
-from agent.types import Exchange, Grade, InvalidInput
+from agent.store.convert import without_text
+from agent.store.forgotten import GONE
+from agent.store.gate import PAUSED
+from agent.store.thinning import THINNED
+from agent.types import Exchange, Features, Grade, InvalidInput
 
 BATCH_LINES = 256
 LONGEST_LINE_BYTES = 32 << 20
@@ -45,7 +54,15 @@ _GZIP = b"\x1f\x8b"
 _EXCHANGE, _GRADE = TypeAdapter(Exchange), TypeAdapter(Grade)
 _FIELDS = frozenset(f.name for f in fields(Exchange)) - OWN
 _HASH = re.compile(r"[0-9a-f]{32}")
-_MAX_ID_CHARS = 200
+_WHY_GONE = (THINNED, PAUSED, TEXT_OFF, GONE)
+_NUMBERS = frozenset(feature.name for feature in (*TEXT_NUMBERS, *OTHER_NUMBERS))
+_LABELS = frozenset(feature.name for feature in LABELS)
+_LABEL_CHARS = 64
+_COUNTS = ("prompt_tokens", "answer_tokens", "answers", "request_cut_bytes", "response_cut_bytes")
+_SECONDS = ("total_s", "ttft_s", "gap_p50_s", "gap_max_s")
+_MOST = 2**63 - 1
+_STATUSES = (0, *range(100, 600))
+_MB = 1_000_000
 
 
 @dataclass(slots=True)
@@ -76,10 +93,15 @@ def run(settings: Settings, files: Sequence[Path], say: Callable[[str], None]) -
 
     now, store = datetime.now(UTC), open_store(settings.home)
     try:
-        report = restore(store, files, redactor_of(settings), settings.alias)
+        report = restore(
+            store, files, redactor_of(settings), settings.alias,
+            texts=settings.capture.text != "none", room=lambda: _look_for_room(settings),
+        )  # fmt: skip
         if report.stored:
             names = ", ".join(file.name for file in files)
             store.record("import", f"{report.stored} exchanges imported from {names}", now)
+    except SQLAlchemyError as error:
+        raise InvalidInput(f"the database in {settings.home} takes no more ({plainly(error)}): {_AGAIN}") from error
     finally:
         store.close()
     for where, why in report.bad:
@@ -94,50 +116,82 @@ def run(settings: Settings, files: Sequence[Path], say: Callable[[str], None]) -
         say(f"some began more than {days:g} days ago: the agent deletes them; raise capture.keep_days to keep them")
 
 
-def restore(store: Store, files: Sequence[Path], redactor: Redactor, alias: str) -> Report:
-    """Take every line of every file. Raises InvalidInput for a file that cannot be read."""
+def restore(
+    store: Store,
+    files: Sequence[Path],
+    redactor: Redactor,
+    alias: str,
+    *,
+    texts: bool = True,
+    room: Callable[[], None] = lambda: None,
+) -> Report:
+    """Take every line of every file; without `texts` nothing that somebody wrote, not even a correction.
+
+    `room` is asked before each batch, and may raise. Raises InvalidInput for a file that cannot be read.
+    """
     report = Report()
     for file in files:
-        worker = f"import-{_digest(file)}"
+        worker, namer = f"import-{_digest(file)}", Namer()
         lines = _lines(file)
         while batch := list(islice(lines, BATCH_LINES)):
-            _take(store, [(n, line) for n, line in batch if line.strip()], file, worker, redactor, alias, report)
+            room()
+            taken: list[tuple[Exchange, list[Grade]]] = []
+            for number, line in batch:
+                try:
+                    if line.strip():
+                        taken.append(read(line, worker, number, redactor, alias, namer=namer, texts=texts))
+                except BadLine as why:
+                    report.refuse(f"{file}, line {number}", str(why))
+            _keep(store, taken, report)
     return report
 
 
-def _take(
-    store: Store,
-    batch: Iterable[tuple[int, bytes]],
-    file: Path,
-    worker: str,
-    redactor: Redactor,
-    alias: str,
-    report: Report,
-) -> None:
-    taken: list[tuple[Exchange, list[Grade]]] = []
-    for number, line in batch:
-        try:
-            taken.append(read(line, worker, number, redactor, alias))
-        except BadLine as why:
-            report.refuse(f"{file}, line {number}", str(why))
-    there = _there(store, [exchange.id for exchange, _ in taken])
-    fresh: dict[str, tuple[Exchange, list[Grade]]] = {}
-    for exchange, grades in taken:
-        if exchange.id not in there:
-            fresh.setdefault(exchange.id, (exchange, grades))
-    new = store.add_exchanges([exchange for exchange, _ in fresh.values()])
+def _keep(store: Store, taken: Sequence[tuple[Exchange, list[Grade]]], report: Report) -> None:
+    new, grades = store.restore([exchange for exchange, _ in taken], [grade for _, some in taken for grade in some])
     report.stored += new
     report.known += len(taken) - new
-    report.grades += store.add_grades([grade for _, grades in fresh.values() for grade in grades])
-    times = [exchange.started_at for exchange, _ in fresh.values()]
-    report.oldest = min(times if report.oldest is None else [*times, report.oldest], default=None)
+    report.grades += grades
+    if new:
+        times = [exchange.started_at for exchange, _ in taken]
+        report.oldest = min(times if report.oldest is None else [*times, report.oldest])
 
 
-def read(line: bytes, worker: str, number: int, redactor: Redactor, alias: str) -> tuple[Exchange, list[Grade]]:
+def _look_for_room(settings: Settings) -> None:
+    """A file can wait, so nothing of it comes in without its texts."""
+    free, needed = shutil.disk_usage(settings.home).free, settings.capture.min_free_mb * _MB
+    if free < needed:
+        told = f"{free / _MB:.0f} MB are free in {settings.home}, and capture.min_free_mb is {needed / _MB:.0f}"
+        raise InvalidInput(f"{told}: {_AGAIN}")
+
+
+_AGAIN = "make room and import again, what is stored already is known then"
+
+
+def read(
+    line: bytes,
+    worker: str,
+    number: int,
+    redactor: Redactor,
+    alias: str,
+    *,
+    namer: Namer | None = None,
+    texts: bool = True,
+) -> tuple[Exchange, list[Grade]]:
     """One line as it may be stored, with its grades. Raises BadLine."""
     if len(line) > LONGEST_LINE_BYTES:
         raise BadLine(f"it is longer than {LONGEST_LINE_BYTES >> 20} MiB")
-    offer = _offer(line)
+    try:
+        return _read(line, worker, number, redactor, alias, namer or Namer(), texts=texts)
+    except BadLine:
+        raise
+    except Exception as fault:
+        raise BadLine(f"it cannot be read ({type(fault).__name__})") from fault
+
+
+def _read(
+    line: bytes, worker: str, number: int, redactor: Redactor, alias: str, namer: Namer, *, texts: bool
+) -> tuple[Exchange, list[Grade]]:
+    offer = _offer(line, namer)
     document = json.loads(line)
     own = document.get("trimtab")
     own = own if isinstance(own, dict) else {}
@@ -146,10 +200,9 @@ def read(line: bytes, worker: str, number: int, redactor: Redactor, alias: str) 
         exchange = assemble(capture)
     except Unreadable as why:
         raise BadLine(str(why).partition(" cannot be read: ")[2] or str(why)) from why
-    named = isinstance(document.get("id"), str) and document["id"] != ""
     exchange = replace(
         exchange,
-        id=offer.id if named or exchange.id != f"{worker}-{number}" else exchange.id,
+        id=stored_name(offer.id, redactor),
         alias=exchange.alias or alias,
         version=exchange.version or VERSION,
         user=offer.user or exchange.user,
@@ -157,18 +210,19 @@ def read(line: bytes, worker: str, number: int, redactor: Redactor, alias: str) 
         ttft_s=offer.ttft_s,
         streamed=offer.streamed or exchange.streamed,
     )
-    exchange = _corrected(exchange, own)
+    exchange = _bounded(_corrected(exchange, own))
+    exchange = _measured(exchange, redactor, texts=texts)
     if not own and not any((exchange.answer, exchange.reasoning, *(m.text for m in exchange.messages))):
         raise BadLine("neither request nor response holds any text")
-    kept = redactor.exchange(exchange)
+    kept = replace(redactor.exchange(exchange), id=exchange.id)
     if own.get(REDACTED) is True:
-        kept = _as_named(kept, exchange)
-    return kept, _grades(document.get("grades"), kept.id, redactor)
+        kept = _as_hashed(kept, exchange)
+    return kept, _grades(document.get("grades"), kept.id, redactor, texts=texts)
 
 
-def _offer(line: bytes) -> Offer:
+def _offer(line: bytes, namer: Namer) -> Offer:
     try:
-        found = next(read_lines(line.replace(b"\n", b""), time.time()), None)
+        found = next(read_lines(line.replace(b"\n", b""), time.time(), namer), None)
     except InvalidInput as why:
         raise BadLine(str(why)) from why
     if isinstance(found, Refused):
@@ -190,11 +244,53 @@ def _corrected(exchange: Exchange, own: dict[str, Any]) -> Exchange:
         raise BadLine(f"trimtab.{_first(error)}") from error
 
 
-def _as_named(kept: Exchange, told: Exchange) -> Exchange:
-    """Names that an export wrote are hashes already: hashed again, they would be somebody else."""
+def _bounded(exchange: Exchange) -> Exchange:
+    """The exchange, when a store can hold its numbers and they mean something."""
+    _timely(exchange.started_at, "started_at")
+    for name in _COUNTS:
+        value = getattr(exchange, name)
+        if value is not None and not 0 <= value <= _MOST:
+            raise BadLine(f"{name} must be a whole number from 0 to {_MOST}")
+    for name in _SECONDS:
+        value = getattr(exchange, name)
+        if value is not None and not 0 <= value <= MAX_TOTAL_S:
+            raise BadLine(f"{name} must be a number of seconds from 0 to {MAX_TOTAL_S:.0f}")
+    if exchange.logprob_mean is not None and not math.isfinite(exchange.logprob_mean):
+        raise BadLine("logprob_mean is no finite number")
+    if exchange.status not in _STATUSES:
+        raise BadLine("status must be 0 or an HTTP status from 100 to 599")
+    if exchange.text_gone not in (None, *_WHY_GONE):
+        raise BadLine(f"text_gone must be one of {', '.join(_WHY_GONE)}")
+    return exchange
+
+
+def _timely(at: datetime, name: str) -> None:
+    if at.tzinfo is None:
+        raise BadLine(f"{name} has no zone: add Z or an offset such as +02:00")
+    if not 0 <= at.timestamp() <= time.time() + AHEAD_S:
+        raise BadLine(f"{name} is before 1970, or more than a day ahead")
+
+
+def _measured(exchange: Exchange, redactor: Redactor, *, texts: bool) -> Exchange:
+    """Features are measured here where there are texts; of others the known numbers and labels are taken.
+
+    A label may be any word, so without `texts` only the numbers are.
+    """
+    if exchange.text_gone is None:
+        return replace(exchange, features=None)
+    told = exchange.features
+    if told is None:
+        return without_text(exchange, exchange.text_gone)
+    numbers = {name: n for name, n in told.numbers.items() if name in _NUMBERS and math.isfinite(n)}
+    labels = {name: redactor.text(label)[:_LABEL_CHARS] for name, label in told.labels.items() if name in _LABELS}
+    found = Features(exchange_id=exchange.id, numbers=numbers, labels=labels if texts else {})
+    return without_text(exchange, exchange.text_gone, found)
+
+
+def _as_hashed(kept: Exchange, told: Exchange) -> Exchange:
+    """32 hex digits in an export's line are a hash already: hashed again, they would be somebody else."""
     return replace(
         kept,
-        id=told.id if len(told.id) <= _MAX_ID_CHARS else kept.id,
         user=told.user if told.user and _HASH.fullmatch(told.user) else kept.user,
         conversation=(
             told.conversation if told.conversation and _HASH.fullmatch(told.conversation) else kept.conversation
@@ -202,7 +298,7 @@ def _as_named(kept: Exchange, told: Exchange) -> Exchange:
     )
 
 
-def _grades(said: Any, exchange_id: str, redactor: Redactor) -> list[Grade]:
+def _grades(said: Any, exchange_id: str, redactor: Redactor, *, texts: bool) -> list[Grade]:
     if said is None:
         return []
     if not isinstance(said, list):
@@ -213,13 +309,14 @@ def _grades(said: Any, exchange_id: str, redactor: Redactor) -> list[Grade]:
         why = _first(error) if isinstance(error, ValidationError) else "one is no object"
         raise BadLine(f"grades: {why}") from error
     for grade in grades:
-        if grade.at.tzinfo is None:
-            raise BadLine("grades: a time has no zone")
+        _timely(grade.at, "grades: a time")
+        if not 0 <= grade.score <= 1 or not 0 <= grade.cost_tokens <= _MOST:
+            raise BadLine("grades: score must be from 0 to 1, cost_tokens a whole number from 0")
     return [
         replace(
             grade,
             source=redactor.text(grade.source),
-            correction=None if grade.correction is None else redactor.text(grade.correction),
+            correction=redactor.text(grade.correction) if texts and grade.correction is not None else None,
         )
         for grade in grades
     ]
@@ -228,11 +325,6 @@ def _grades(said: Any, exchange_id: str, redactor: Redactor) -> list[Grade]:
 def _first(error: ValidationError) -> str:
     fault = error.errors()[0]
     return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-
-
-def _there(store: Store, ids: Sequence[str]) -> set[str]:
-    with store.engine.connect() as connection:
-        return set(connection.execute(select(EXCHANGE.c.id).where(EXCHANGE.c.id.in_(ids))).scalars())
 
 
 # -- files -----------------------------------------------------------------------------------------

@@ -23,22 +23,28 @@ PRAGMAS = (
     "busy_timeout=30000",
     "journal_size_limit=67108864",  # a log that grew while someone read is cut back to 64 MiB
 )
+_READING = ("busy_timeout=30000",)
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 
 
-def opened(url: str) -> Engine:
-    """The engine of a database that has every table and column. Raises sqlalchemy's OperationalError."""
+def opened(url: str, *, read_only: bool = False) -> Engine:
+    """The engine of a database that has every table and column. Raises sqlalchemy's OperationalError.
+
+    With `read_only` nothing is made or set, so an older file may lack a column. Errors never show a row's values.
+    """
     arguments = {"timeout": 30} if url.startswith("sqlite") else {}
-    engine = create_engine(url, connect_args=arguments, json_serializer=to_json)
+    engine = create_engine(url, connect_args=arguments, json_serializer=to_json, hide_parameters=True)
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
         def _pragmas(connection: Any, _record: Any) -> None:
             cursor = connection.cursor()
-            for pragma in PRAGMAS:
+            for pragma in _READING if read_only else PRAGMAS:
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()
 
+    if read_only:
+        return engine
     SQLModel.metadata.create_all(engine, tables=tables.ALL)
     _add_columns(engine)
     return engine

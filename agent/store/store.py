@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, func, insert
 from sqlalchemy import select as columns
@@ -31,7 +32,6 @@ from agent.store.tables import (
     DecisionRow,
     EstimateRow,
     EventRow,
-    GradeRow,
     OrderRow,
     RolloutRow,
     StateRow,
@@ -52,10 +52,10 @@ class Store:
     Safe to use from several threads and processes: SQLite in WAL mode with a 30 s busy timeout.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
         """Open (and create) the database at an SQLAlchemy URL, e.g. `sqlite:////var/lib/trimtab/trimtab.db`."""
         self.url = url
-        self.engine = opened(url)
+        self.engine = opened(url, read_only=read_only)
         statement = upsert(EXCHANGE).on_conflict_do_nothing(index_elements=["worker", "seq"])
         self._bulk = Bulk(statement, EXCHANGE, convert.EXCHANGE_FIELDS, self.engine.dialect)
 
@@ -64,6 +64,14 @@ class Store:
         """The default store of a home folder, `<home>/trimtab.db`."""
         home.mkdir(parents=True, exist_ok=True)
         return cls(f"sqlite:///{home.resolve() / 'trimtab.db'}")
+
+    @classmethod
+    def reading(cls, home: Path) -> Store:
+        """The same, only to be read: nothing is made or changed, so a full disk does no harm. Raises InvalidInput."""
+        file = home.resolve() / "trimtab.db"
+        if not file.exists():
+            raise InvalidInput(f"home {home} holds no database: name the agent's settings with --settings")
+        return cls(f"sqlite:///file:{quote(str(file))}?mode=ro&uri=true", read_only=True)
 
     def close(self) -> None:
         """Give every connection back."""

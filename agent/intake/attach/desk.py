@@ -11,12 +11,13 @@ hashes before they are looked up. What is refused takes no number.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from agent.intake.assemble import Unreadable, assemble, unreadable
-from agent.intake.attach.offer import Offer, Refused
+from agent.intake.attach.offer import MAX_ID_CHARS, Offer, Refused
 from agent.intake.attach.tally import Tally
 from agent.intake.commit import StoreBatch, commit, is_data_fault
 from agent.intake.redact import Redactor
@@ -26,7 +27,9 @@ OFFERS_AT_ONCE = 1000
 """Bounds memory: some 10 MB for offers of a few thousand characters."""
 MAX_REFUSALS_TOLD = 100
 log = logging.getLogger(__name__)
-_MAX_ID_CHARS = 200
+AHEAD_S = 86_400.0
+"""An exchange may be dated this far ahead of the agent's clock, for want of a common one."""
+_RANDOM = re.compile(r"[a-z]{2,10}[-_](?=[0-9-]*[a-f])(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _RETRY_AFTER_S = 5.0
 _OK = 200
 _TEXTLESS = ("/v1/embeddings",)
@@ -94,15 +97,19 @@ class Desk:
 
     def _take(self, source: str, offers: Sequence[Offer], result: Taken) -> None:
         worker = f"attach-{source}"
-        named = {id(offer): self._name(offer.id) for offer in offers}
+        named = {id(offer): stored_name(offer.id, self._redactor) for offer in offers}
         taken = self._tally.taken(set(named.values()))
         last = self._tally.last(worker)
+        latest = self._now().timestamp() + AHEAD_S
         fresh: list[Exchange] = []
         places: dict[int, int] = {}
         for offer in offers:
             name = named[id(offer)]
             if name in taken:
                 result.duplicates += 1
+                continue
+            if offer.capture.started_at > latest:
+                result.refuse(Refused(at=offer.at, why="it is dated more than a day ahead of the agent's clock"))
                 continue
             try:
                 exchange = self._assembled(offer)
@@ -119,14 +126,6 @@ class Desk:
             places[seq] = offer.at
             result.textless += not offer.readable
         self._store(worker, fresh, places, result)
-
-    def _name(self, name: str) -> str:
-        """The name as it may be stored. Fails closed: what cannot be looked through is hashed."""
-        try:
-            plain = len(name) <= _MAX_ID_CHARS and self._redactor.text(name) == name
-        except Exception:  # noqa: BLE001 - whatever it was, the name is not shown
-            plain = False
-        return name if plain else f"hashed-{self._redactor.hash(name)}"
 
     def _assembled(self, offer: Offer) -> Exchange:
         exchange = assemble(offer.capture) if offer.readable else unreadable(offer.capture)
@@ -158,6 +157,19 @@ class Desk:
             result.refuse(Refused(at=places[left.seq], why="the store cannot hold it"))
         result.stored += len(done.done)
         self._tally.note(worker, fresh[-1].seq, self._now())
+
+
+def stored_name(name: str, redactor: Redactor) -> str:
+    """The name as it may be stored: what looks private becomes a keyed hash, what engines draw by lot stays.
+
+    Random digits pass for a card once in some ten thousand names. Fails closed: what cannot be looked
+    through is hashed.
+    """
+    try:
+        plain = len(name) <= MAX_ID_CHARS and (_RANDOM.fullmatch(name) is not None or redactor.text(name) == name)
+    except Exception:  # noqa: BLE001 - whatever it was, the name is not shown
+        plain = False
+    return name if plain else f"hashed-{redactor.hash(name)}"
 
 
 def _sentence(why: Exception) -> str:

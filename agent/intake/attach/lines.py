@@ -19,7 +19,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from agent.intake.attach.offer import MAX_TOTAL_S, Offer, Refusal, Refused, captured
+from agent.intake.attach.offer import MAX_ID_CHARS, MAX_TOTAL_S, Offer, Refusal, Refused, captured
 from agent.types import InvalidInput
 
 CHAT_PATH = "/v1/chat/completions"
@@ -30,15 +30,16 @@ _UNREAD = "this cannot be read"
 _FORMS = "write request and response as JSON objects, or prompt and response as texts"
 
 
-def read_lines(body: bytes, now: float) -> Iterator[Offer | Refused]:
+def read_lines(body: bytes, now: float, namer: Namer | None = None) -> Iterator[Offer | Refused]:
     """What a batch offers, line by line, and what of it cannot be taken.
 
-    `now`, in unix seconds, is when a line without a timestamp happened. Raises InvalidInput at the end when not one
+    `now`, in unix seconds, is when a line without a timestamp happened; `namer` names lines, where the body is not
+    the whole of what is read. Raises InvalidInput at the end when not one
     line was an object, and at the start when there are too many.
     """
     if body.count(b"\n") >= MAX_LINES:
         raise InvalidInput(f"the body has more than {MAX_LINES} lines: send smaller batches")
-    namer = _Namer(body)
+    namer = namer or Namer(body)
     objects = 0
     first: Refused | None = None
     for at, line in _lines(body):
@@ -68,25 +69,27 @@ def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
             yield at, line
 
 
-class _Namer:
-    """Names lines so that the same batch, sent again, has the same names.
+class Namer:
+    """Names lines so that what is read again has the same names.
 
-    A line's own `id` comes first, then the id in its answer. A line with a timestamp is named by its bytes, so it may
-    come again in any batch; one without is named by its place in this very batch, since people do say the same twice.
+    A line's own `id` comes first, then the id in its answer, then its bytes and how often these came so far: the line
+    may come again in any batch, and a file may have grown. A line without a timestamp that is sent to the door
+    (`body` is the batch) happened just now, and people do say the same twice: its name is its place in that batch.
     """
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | None = None) -> None:
         self._body = body
         self._seen: Counter[bytes] = Counter()
 
     def name(self, at: int, line: bytes, document: Mapping[str, Any]) -> str:
+        """The name of the line with this number in the batch. Raises Refusal for an `id` that is none."""
         given = _name(document, "id")
         if given:
             return given
         response = document.get("response")
         if isinstance(response, dict) and isinstance(response.get("id"), str) and response["id"]:
             return str(response["id"])
-        if document.get("timestamp") is not None:
+        if self._body is None or document.get("timestamp") is not None:
             digest = blake2b(line, digest_size=16).digest()
             self._seen[digest] += 1
             return _hex(digest, self._seen[digest])
@@ -188,6 +191,8 @@ def _status(line: Mapping[str, Any]) -> int:
     value = line.get("status")
     if value is None:
         return 200
+    if value == 0 and isinstance(line.get("trimtab"), dict):
+        return 0  # an export's line: the client had gone before there was a status
     if not isinstance(value, int) or isinstance(value, bool) or not 100 <= value <= 599:
         raise Refusal("status must be an HTTP status from 100 to 599")
     return value
@@ -199,8 +204,9 @@ def _name(line: Mapping[str, Any], key: str) -> str | None:
         value = str(value)
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or len(value) > _MAX_NAME_CHARS:
-        raise Refusal(f"{key} must be a text of at most {_MAX_NAME_CHARS} characters")
+    most = MAX_ID_CHARS if key == "id" else _MAX_NAME_CHARS
+    if not isinstance(value, str) or len(value) > most:
+        raise Refusal(f"{key} must be a text of at most {most} characters")
     return value
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from serving.wire import Capture
 
+MAX_ID_CHARS = 5000
+"""The longest name of an exchange: a tap's has a request header in it, of 4,000 characters at most."""
 MAX_TOTAL_S = 30 * 86_400.0
 """The longest that an exchange may have taken."""
 

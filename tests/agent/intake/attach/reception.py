@@ -45,7 +45,7 @@ class Reception:
         """Open the store and add the routes."""
         self.store = Store.at(self.folder)
         choke = self.choke or self.redactor.exchange
-        self.desk = Desk(self.redactor, choke, self.put, Tally(self.store), "home", lambda: START)
+        self.desk = Desk(self.redactor, choke, self.put, Tally(self.store), "home", lambda: datetime.now(UTC))
         self.doors = Doors(self.desk, lambda: START)
         self.app = FastAPI()
         attach(self.app, self.doors, self.token)

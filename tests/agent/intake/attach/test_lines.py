@@ -462,3 +462,9 @@ def test_no_bytes_break_the_reader(body: bytes) -> None:
     """Bytes of any kind must be read or refused."""
     with contextlib.suppress(InvalidInput):
         list(read_lines(body, 0.0))
+
+
+def test_a_line_from_the_future_is_refused(reception: Reception) -> None:
+    """A date that anybody can claim moves nothing that goes by age."""
+    said = reception.hand_in({**SHORT, "timestamp": "9999-01-01T00:00:00Z"}, SHORT)
+    assert (said["stored"], said["refused"][0]["line"], "ahead" in said["refused"][0]["why"]) == (1, 1, True)
