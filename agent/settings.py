@@ -17,9 +17,12 @@ from pydantic.fields import FieldInfo
 
 from agent.types import InvalidInput
 
+_MOST_DAYS, _MOST_S = 36_500, 36_500 * 86_400
+"""A hundred years: what is longer no calendar can count."""
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class EngineSettings(_Section):
@@ -31,7 +34,7 @@ class EngineSettings(_Section):
     """The name under which vLLM serves the bare model; evaluation compares against it."""
     max_lora_rank: int = Field(default=16, ge=1)
     """What vLLM was started with (`--max-lora-rank`): an adapter of a higher rank is refused before it is tried."""
-    drain_s: float = Field(default=5.0, ge=0)
+    drain_s: float = Field(default=5.0, ge=0, le=_MOST_S)
     """Seconds without traffic that an adapter must show before it is unloaded: lets streams end."""
 
 
@@ -60,9 +63,9 @@ class CaptureSettings(_Section):
     keep_per_window: int | None = Field(default=None, ge=0)
     """Texts that stay of each `drift.window_rows` exchanges once all loops have read them, chosen by chance; beside
     them stays whatever was graded, is named by an open order, or is an alarm's example. None keeps all."""
-    keep_days: float = Field(default=30.0, gt=0)
+    keep_days: float = Field(default=30.0, gt=0, le=_MOST_DAYS)
     """Days after which an exchange is deleted; what it counted for stays counted."""
-    keep_labelled_days: float = Field(default=365.0, gt=0)
+    keep_labelled_days: float = Field(default=365.0, gt=0, le=_MOST_DAYS)
     """The same for an exchange that a person labelled; nothing shortens it, not even `keep_bytes`."""
     keep_bytes: int = Field(default=2 * 1024**3, ge=1024**2)
     """Size of the database, in bytes, above which the oldest exchanges are deleted before their days are over."""
@@ -136,7 +139,7 @@ class QualitySettings(_Section):
 class PolicySettings(_Section):
     """When to act."""
 
-    cooldown_s: float = Field(default=600.0, ge=0)
+    cooldown_s: float = Field(default=600.0, ge=0, le=_MOST_S)
     """Seconds after a finished order before the next one may be opened."""
     fresh_exchanges: int = Field(default=200, ge=1)
     """Exchanges since the onset of the drift that a retraining order needs to learn from."""
@@ -188,7 +191,7 @@ class RolloutSettings(_Section):
     """Shares of users that the challenger answers, step by step."""
     step_exchanges: int = Field(default=20, ge=1)
     """Exchanges by the challenger that a step needs before the next one."""
-    step_max_s: float = Field(default=120.0, gt=0)
+    step_max_s: float = Field(default=120.0, gt=0, le=_MOST_S)
     """A step with too little traffic goes on after this many seconds."""
     max_error_ratio: float = Field(default=0.05, ge=0, le=1)
     """Share of failed exchanges of the challenger in a step at which the rollout is rolled back."""
@@ -228,7 +231,7 @@ class Settings(_Section):
     """Served name of that adapter; default `<alias>-v1`."""
     reference: Path | None = None
     """JSON lines of exchanges on which that adapter was accepted: the detector's first reference."""
-    tick_s: float = Field(default=1.0, gt=0)
+    tick_s: float = Field(default=1.0, gt=0, le=3600)
     """Seconds between two looks of every loop."""
     engine: EngineSettings = EngineSettings()
     http: HttpSettings = HttpSettings()

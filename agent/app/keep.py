@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -32,7 +33,9 @@ IN_HAND = ("open", "running")
 _MB = 1_000_000
 
 
-def text_gate(settings: Settings, store: Store, now: Callable[[], datetime]) -> TextGate:
+def text_gate(
+    settings: Settings, store: Store, now: Callable[[], datetime], clock: Callable[[], float] = time.monotonic
+) -> TextGate:
     """The way into the store, which leaves texts out while the disk of `home` is nearly full."""
     return TextGate(
         store,
@@ -40,6 +43,7 @@ def text_gate(settings: Settings, store: Store, now: Callable[[], datetime]) -> 
         measure=features,
         free_bytes=lambda: shutil.disk_usage(settings.home).free,
         now=now,
+        clock=clock,
     )
 
 
@@ -52,18 +56,9 @@ class Janitor:
         self._over_said = False
 
     def tick(self, now: datetime) -> str:
-        """One round; says what it did."""
-        if self._gate.paused:
-            cut_log(self._store.engine)
-        self._gate.look()
+        """One round; says what it did. One chore that fails keeps no other from its turn, and is raised at the end."""
         deadline = time.monotonic() + ROUND_MOST_S
         engine, capture = self._store.engine, self._settings.capture
-        while tally.fold(engine) and time.monotonic() < deadline:
-            pass
-        thinned = 0
-        if capture.keep_per_window is not None:
-            window = self._settings.drift.window_rows
-            thinned = thin(engine, window_rows=window, keep=capture.keep_per_window, upto=self.settled())
         limits = retention.Limits(
             now=now,
             before=now - timedelta(days=capture.keep_days),
@@ -72,11 +67,45 @@ class Janitor:
             held=self._held(),
             deadline=deadline,
         )
-        old = retention.expire(engine, limits)
-        pushed, over = retention.shrink(engine, limits)
+        chores: dict[str, Callable[[], int]] = {
+            "look": self._look,
+            "fold": lambda: self._fold(deadline),
+            "thin": self._thin,
+            "expire": lambda: retention.expire(engine, limits),
+            "shrink": lambda: self._shrink(limits, now),
+            "give back": lambda: give_back(engine, slack_bytes=SLACK_BYTES, at_most_bytes=GIVE_BACK_BYTES),
+        }
+        did: Counter[str] = Counter()
+        faults: list[Exception] = []
+        for name, chore in chores.items():
+            try:
+                did[name] = chore()
+            except Exception as fault:  # noqa: BLE001 - kept and raised below
+                faults.append(fault)
+        if faults:
+            raise faults[0]
+        given = did["give back"] / _MB
+        return f"{did['thin']} thinned, {did['expire'] + did['shrink']} deleted, {given:.0f} MB given back"
+
+    def _look(self) -> int:
+        if self._gate.paused:
+            cut_log(self._store.engine)
+        self._gate.look()
+        return 0
+
+    def _fold(self, deadline: float) -> int:
+        while tally.fold(self._store.engine) and time.monotonic() < deadline:
+            pass
+        return 0
+
+    def _thin(self) -> int:
+        keep, window = self._settings.capture.keep_per_window, self._settings.drift.window_rows
+        return 0 if keep is None else thin(self._store.engine, window_rows=window, keep=keep, upto=self.settled())
+
+    def _shrink(self, limits: retention.Limits, now: datetime) -> int:
+        deleted, over = retention.shrink(self._store.engine, limits)
         self._complain(over, now)
-        given = give_back(engine, slack_bytes=SLACK_BYTES, at_most_bytes=GIVE_BACK_BYTES)
-        return f"{thinned} thinned, {old + pushed} deleted, {given / _MB:.0f} MB given back"
+        return deleted
 
     def settled(self) -> int:
         """The last row whose text nobody will want any more, unless it is graded or shown.

@@ -8,8 +8,9 @@ Must never know: where the exchanges come from, what is measured.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from threading import Lock
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -20,7 +21,7 @@ from agent.types import Exchange, Features
 
 RESUME_RATIO = 1.5
 """Text is stored again once there is so many times the room below which it stopped: no flicker at the edge."""
-HOLD_FIRST, HOLD_LAST = timedelta(minutes=1), timedelta(hours=1)
+HOLD_FIRST_S, HOLD_LAST_S = 60.0, 3600.0
 """How long text stays away after a write failed although there seemed to be room (a quota, a broken disk)."""
 PAUSED = "paused"
 _SQLITE_IOERR, _SQLITE_FULL = 10, 13
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 class TextGate:
     """Stores exchanges; without their text while less than `min_free_bytes` are free or a write found no room.
 
-    `measure` gives the features that the text had, so that profiles go on. `free_bytes` asks the file system.
+    `measure` gives the features that the text had, so that profiles go on. `free_bytes` asks the file system;
+    `now` dates what is said, `clock` (seconds, never set back) measures how long texts stay away.
     """
 
     def __init__(
@@ -43,14 +45,16 @@ class TextGate:
         measure: Callable[[Exchange], Features],
         free_bytes: Callable[[], int],
         now: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.paused = False
         self.without_text = 0
         """Exchanges stored without their text by this process."""
         self._store, self._min_free_bytes = store, min_free_bytes
-        self._measure, self._free_bytes, self._now = measure, free_bytes, now
-        self._hold = HOLD_FIRST
-        self._held_until: datetime | None = None
+        self._measure, self._free_bytes = measure, free_bytes
+        self._now, self._clock = now, clock
+        self._hold_s = HOLD_FIRST_S
+        self._held_until: float | None = None
         self._unsaid: list[tuple[str, datetime]] = []
         self._lock = Lock()
 
@@ -75,19 +79,19 @@ class TextGate:
             free, now = self._free_bytes(), self._now()
             if not self.paused and free < self._min_free_bytes:
                 self._pause(f"{free / _MB:.0f} MB are free, {self._min_free_bytes / _MB:.0f} MB must be", now)
-            elif self.paused and free >= RESUME_RATIO * self._min_free_bytes and self._over(now):
+            elif self.paused and free >= RESUME_RATIO * self._min_free_bytes and self._over():
                 self.paused = False
                 self._say(f"there is room again ({free / _MB:.0f} MB): texts are stored", now)
             self._flush()
 
     def _no_room(self, fault: DBAPIError) -> None:
         with self._lock:
-            now = self._now()
-            if self._held_until is not None and now - self._held_until > HOLD_LAST:
-                self._hold = HOLD_FIRST
-            self._held_until = now + self._hold
-            self._hold = min(2 * self._hold, HOLD_LAST)
-            self._pause(f"a write failed ({fault.orig})", now)
+            moment = self._clock()
+            if self._held_until is not None and moment - self._held_until > HOLD_LAST_S:
+                self._hold_s = HOLD_FIRST_S
+            self._held_until = moment + self._hold_s
+            self._hold_s = min(2 * self._hold_s, HOLD_LAST_S)
+            self._pause(f"a write failed ({fault.orig})", self._now())
             self._flush()
 
     def _pause(self, why: str, now: datetime) -> None:
@@ -95,8 +99,8 @@ class TextGate:
             self.paused = True
             self._say(f"no texts are stored: {why}; numbers, profiles and counts go on", now)
 
-    def _over(self, now: datetime) -> bool:
-        return self._held_until is None or now >= self._held_until
+    def _over(self) -> bool:
+        return self._held_until is None or self._clock() >= self._held_until
 
     def _bare(self, exchange: Exchange) -> Exchange:
         if not exchange.has_text:

@@ -65,3 +65,13 @@ def test_the_readme_names_every_setting() -> None:
     """The table is generated; `python -m agent.settings` writes it anew."""
     text = README.read_text(encoding="utf-8")
     assert with_reference(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["capture: {keep_days: 1000000}", "capture: {keep_days: .inf}", "tick_s: .inf", "policy: {cooldown_s: .nan}"],
+)
+def test_a_time_that_no_calendar_holds_is_refused_at_load(tmp_path: Path, text: str) -> None:
+    """Endless and astronomic spans are one sentence at the start, not a fault at every tick."""
+    with pytest.raises(InvalidInput, match=r"keep_days|tick_s|cooldown_s"):
+        load(write(tmp_path, text))

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from agent.profile.features import features
 from agent.quality.room import STATE_KEY as JUDGE
 from agent.settings import Settings
 from agent.store import Store
-from agent.store.gate import HOLD_FIRST, TextGate
+from agent.store.gate import HOLD_FIRST_S, TextGate
 from agent.store.tables import EventRow, OrderRow, ProfileRow, RolloutRow
 from agent.types import Exchange, Grade
 from serving.middleware import TapSettings, Trimtab
@@ -65,7 +66,8 @@ def open_gate(store: Store, free: list[int], min_free: int = 100) -> TextGate:
         min_free_bytes=min_free,
         measure=features,
         free_bytes=lambda: free[0],
-        now=lambda: START + timedelta(seconds=free[1]),
+        now=lambda: START,
+        clock=lambda: float(free[1]),
     )
 
 
@@ -153,6 +155,23 @@ def test_age_is_counted_from_the_settings(store: Store, tmp_path: Path) -> None:
     assert store.capture_counts()["stored"] == 10
 
 
+def test_a_chore_that_fails_keeps_no_other_from_its_turn(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault is raised for the ring around the loops to count, after everything else was done."""
+    chosen = settings(tmp_path / "home", keep_days=2, keep_per_window=1)
+
+    def broken(*_: Any, **__: Any) -> int:
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setattr("agent.app.keep.thin", broken)
+    store.add_exchanges([exchange(n, started_at=START + n * DAY) for n in range(1, 11)])
+    janitor = Janitor(chosen, store, text_gate(chosen, store, lambda: START), judging=False)
+    with pytest.raises(OverflowError):
+        janitor.tick(START + 10 * DAY)
+    assert len(texts(store)) == 3
+
+
 # -- no room ------------------------------------------------------------------------------------------
 
 
@@ -193,9 +212,9 @@ def test_a_write_without_room_costs_the_text_and_nothing_else(store: Store, monk
     monkeypatch.setattr(store, "add_exchanges", add)
     gate = open_gate(store, free)
     assert gate.add_exchanges([exchange(1)]) == 1
-    free[1] = int(HOLD_FIRST.total_seconds()) - 1
+    free[1] = int(HOLD_FIRST_S) - 1
     assert gate.add_exchanges([exchange(2)]) == 1
-    full, free[1] = False, int(HOLD_FIRST.total_seconds())
+    full, free[1] = False, int(HOLD_FIRST_S)
     assert gate.add_exchanges([exchange(3)]) == 1
     assert texts(store) == [False, False, True]
 
@@ -278,8 +297,8 @@ def test_a_full_disk_loses_nothing_but_texts(small_disk: Path) -> None:
     chosen = settings(home, min_free_mb=12, reference_rows=50)
     store = Store.at(home)
     store.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=START))
-    ahead = [timedelta(0)]
-    gate = text_gate(chosen, store, lambda: datetime.now(UTC) + ahead[-1])
+    ahead = [0.0]
+    gate = text_gate(chosen, store, lambda: datetime.now(UTC), lambda: time.monotonic() + ahead[-1])
     watch, janitor = Watch(chosen, store), Janitor(chosen, store, gate, judging=False)
     loops = Loops({"watch": watch.tick, "keep": janitor.tick}, 0.05)
     fill(small_disk / "others", 44 * MB)
@@ -292,7 +311,7 @@ def test_a_full_disk_loses_nothing_but_texts(small_disk: Path) -> None:
         loops.start()
         try:
             # A write that failed keeps texts away for a while: two hours pass in a moment.
-            asked = await fill_and_free(small_disk, tap, store, gate, lambda: ahead.append(timedelta(hours=2)))
+            asked = await fill_and_free(small_disk, tap, store, gate, lambda: ahead.append(7200.0))
             await until(lambda: watch.cursor == asked)
         finally:
             await asyncio.to_thread(loops.stop)
