@@ -1,4 +1,4 @@
-"""`python -m dashboards` writes each dashboard beside its source as JSON, ready to import into Grafana."""
+"""`python -m dashboards` writes each dashboard beside its source and into the chart, ready to import into Grafana."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from dashboards.panels import Json
 
 HERE = Path(__file__).parent
+CHART = HERE.parent / "helm" / "trimtab" / "files" / "dashboards"
+"""Where the chart takes them from: a chart cannot read outside its own folder."""
 DASHBOARDS = {"overview.json": overview, "drift.json": drift, "quality.json": quality, "rollout.json": rollout}
 
 
@@ -26,7 +28,9 @@ def written(document: Json) -> str:
 def main() -> None:
     """Write them all."""
     for name, build in DASHBOARDS.items():
-        (HERE / name).write_text(written(build()), encoding="utf-8")
+        for folder in (HERE, CHART):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(written(build()), encoding="utf-8")
 
 
 if __name__ == "__main__":

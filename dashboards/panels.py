@@ -67,7 +67,8 @@ class Panel:
 
 
 STEPPED: Mapping[str, Any] = {"line_interpolation": kinds.LineInterpolation.STEP_AFTER}
-STACKED: Mapping[str, Any] = STEPPED | {
+STACKED: Mapping[str, Any] = {
+    **STEPPED,
     "stacking": common.StackingConfig().mode(kinds.StackingMode.NORMAL).group("A"),
     "fill_opacity": 40,
 }
@@ -186,7 +187,7 @@ def _timeseries(made: Any, panel: Panel) -> Any:
     made = made.tooltip(
         common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI).sort(kinds.SortOrder.DESCENDING)
     )
-    for name, value in (LINES | dict(panel.lines)).items():
+    for name, value in {**LINES, **panel.lines}.items():
         made = getattr(made, name)(value)
     return made
 

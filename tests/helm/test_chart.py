@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def test_every_manifest_is_valid_kubernetes(install: str) -> None:
     kubernetes_validate: Any = importlib.import_module("kubernetes_validate")
     checked = 0
     for (kind, _), manifest in manifests(install).items():
-        if kind != "ServiceMonitor":  # a custom resource: checked below
+        if kind not in ("ServiceMonitor", "PrometheusRule"):  # custom resources: checked below
             kubernetes_validate.validate(manifest, "1.37", strict=True)
             checked += 1
     assert checked >= 5
@@ -176,6 +177,26 @@ def test_prometheus_scrapes_the_sidecar_alone() -> None:
     assert ("ServiceMonitor", "demo-trimtab") not in manifests("minimal")
 
 
+def test_the_alerts_of_the_chart_are_those_outside_it() -> None:
+    """The same groups, and links that lead to the runbook of who installs."""
+    rules = yaml.safe_load((CHART.parents[1] / "alerts" / "trimtab.rules.yaml").read_text(encoding="utf-8"))
+    text = json.dumps(rules).replace("alerts/RUNBOOK.md", "https://wiki.example/trimtab-runbook")
+    assert manifests("full")["PrometheusRule", "demo-trimtab"]["spec"] == json.loads(text)
+    assert ("PrometheusRule", "demo-trimtab") not in manifests("minimal")
+
+
+def test_the_dashboards_of_the_chart_are_those_outside_it() -> None:
+    """Each in a ConfigMap of its own, with the label that Grafana's sidecar looks for."""
+    folder = CHART.parents[1] / "dashboards"
+    found = {name: m for (kind, name), m in manifests("full").items() if kind == "ConfigMap" and name != "demo-trimtab"}
+    assert set(found) == {f"demo-trimtab-{path.stem}" for path in folder.glob("*.json")}
+    for path in folder.glob("*.json"):
+        made = found[f"demo-trimtab-{path.stem}"]
+        assert made["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert json.loads(made["data"][f"trimtab-{path.name}"]) == json.loads(path.read_text(encoding="utf-8"))
+    assert [kind for kind, _ in manifests("minimal")].count("ConfigMap") == 1
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -196,7 +217,9 @@ def test_wrong_values_are_refused(values: Sequence[str]) -> None:
 def test_every_value_has_a_sentence_above_it() -> None:
     """Whoever installs must not have to guess."""
     lines = (CHART / "values.yaml").read_text(encoding="utf-8").splitlines()
-    section = re.compile(r" *(model|engine|agent|image|token|storage|service|networkPolicy|serviceMonitor):")
+    section = re.compile(
+        r" *(model|engine|agent|image|token|storage|service|networkPolicy|serviceMonitor|prometheusRule|dashboards):"
+    )
     kubernetes = re.compile(r" +(limits|requests|cpu|memory|nvidia\.com/gpu):")
     for above, line in itertools.pairwise(lines):
         key = re.match(r" *[\w./]+:", line)
