@@ -38,6 +38,7 @@ from agent.app.watch import Watch, read_reference
 from agent.export.notify import outlets
 from agent.intake.attach import Desk, Doors, Tally
 from agent.intake.commit import plainly
+from agent.intake.models import Models
 from agent.intake.names import read_names
 from agent.intake.redact import Redactor
 from agent.intake.sample import Sample
@@ -53,6 +54,7 @@ from agent.types import InvalidInput
 from agent.web.alerts import alerts
 from agent.web.api import create_app
 from agent.web.attach import attach
+from agent.web.connections import Connection, Rarely
 from serving.engine import Engine
 
 log = logging.getLogger("trimtab")
@@ -75,10 +77,12 @@ class Agent:
             read_reference(settings.reference)  # refused now, not at every tick
         redactor = redactor_of(settings)
         self._redact = redactor.text
+        self._hashed_id = redactor.hashed_id
         self.gate = text_gate(settings, self.store, now)
         self.intake = IntakeServer(
             settings.socket, self.gate.add_exchanges, self.store.note_worker, redactor, now,
             sample=None if settings.capture.text == "none" else Sample(settings.home / "unreadable", redactor.text),
+            models=Models([settings.alias]),
         )  # fmt: skip
         desk = Desk(redactor, redactor.exchange, self.gate.add_exchanges, Tally(self.store), settings.alias, now)
         self.doors = Doors(desk, now)
@@ -199,12 +203,14 @@ class Agent:
         app = create_app(
             self.store, self.settings.alias, redact=self._redact, render_metrics=self.monitors.text,
             render_openmetrics=self.monitors.openmetrics, feedback=self._feedback, live=self._live,
-            reports=self.settings.home / "reports", now=now,
+            reports=self.settings.home / "reports", now=now, hashed_id=self._hashed_id,
         )  # fmt: skip
         attach(app, self.doors, self._attach_token)
         alerts(app, lambda document: self.asks.take(document, now()), self._alert_token)
         http = self.settings.http
-        config = uvicorn.Config(app, host=http.host, port=http.port, log_level="warning", lifespan="off")
+        config = uvicorn.Config(
+            app, host=http.host, port=http.port, log_level="warning", lifespan="off", http=Connection
+        )
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # ours are set in `run`
         return server
@@ -217,6 +223,7 @@ def run(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for chatty in ("httpx", "apscheduler", "whylogs"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    logging.getLogger("asyncio").addFilter(Rarely())
     memory.one_arena()
     port = usable_port(settings.http.host, settings.http.port)
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
@@ -254,10 +261,14 @@ def now() -> datetime:
 def open_store(home: Path) -> Store:
     """The store of a home folder. Raises InvalidInput where it cannot be written."""
     try:
-        return Store.at(home)
+        store = Store.at(home)
+        mode = home.stat().st_mode
     except (OSError, OperationalError) as error:
         msg = f"home {home} cannot hold the database ({plainly(error)}): give a writable folder with room as `home`"
         raise InvalidInput(msg) from error
+    if mode & 0o077:
+        log.warning("home %s, which holds texts of users, is open to others: chmod 700 it if nobody needs in", home)
+    return store
 
 
 def usable_port(host: str, port: int) -> int:

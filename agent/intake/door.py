@@ -42,7 +42,7 @@ def open_door(path: Path) -> Door:
         raise InvalidInput(f"the socket path {path} is longer than {_MAX_PATH_BYTES} bytes: choose a shorter `home`")
     taken = f"another agent is running on {path}: stop it first, or give this one another `home`"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise InvalidInput(

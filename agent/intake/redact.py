@@ -87,6 +87,10 @@ class Redactor:
         """32 hex digits that stand for a name: equal names, equal digits, for as long as the key is kept."""
         return blake2b(name.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).hexdigest()
 
+    def hashed_id(self, name: str) -> str:
+        """The id under which an exchange is stored whose own may not be."""
+        return f"hashed-{self.hash(name)}"
+
     def exchange(self, exchange: Exchange, *, chosen_id: str | None = None) -> Exchange:
         """The exchange as it may be stored. Never raises: what fails comes out unreadable, without text.
 
@@ -129,9 +133,11 @@ class Redactor:
         """The response's id: the engine's random one stands, one that a client chose gives way when it looks private.
 
         Random hex digits pass for a card or an account once in some ten thousand ids; were those replaced, feedback
-        on such an answer would not find it.
+        on such an answer would not find it. Where no text may be stored, what a client chose is hashed.
         """
         by_engine = _ENGINE_ID.fullmatch(exchange.id) and not (chosen_id and chosen_id in exchange.id)
+        if self._measure is not None and not by_engine and exchange.id != _own_id(exchange):
+            return self.hashed_id(exchange.id)
         return exchange.id if by_engine or self.text(exchange.id) == exchange.id else _own_id(exchange)
 
     def _role(self, role: str) -> str:

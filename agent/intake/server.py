@@ -23,6 +23,7 @@ from agent.intake.commit import Outcomes, StoreBatch, commit, is_data_fault, pla
 from agent.intake.door import Door, close_door, open_door
 from agent.intake.inbox import Inbox
 from agent.intake.link import MAX_COUNT, Counts, Held, Link, Worker, close, number, stand_in, where
+from agent.intake.models import Models
 from agent.intake.redact import Redactor
 from agent.intake.sample import Sample
 from agent.types import Exchange, Outcome
@@ -46,7 +47,7 @@ class IntakeServer:
     `store_batch` gets up to 256 redacted exchanges, in a thread; `note_worker(worker, pid, seen_at, assigned,
     dropped)` likewise. While the store fails nothing is acknowledged, the batch is tried again with growing pauses
     (0.1 to 5 s), the taps are made to wait, and `complain` hears of it once a minute. What cannot be read goes to
-    `sample`.
+    `sample`; `models` knows which model names may be stored of what failed.
     """
 
     def __init__(
@@ -58,9 +59,11 @@ class IntakeServer:
         now: Callable[[], datetime],
         complain: Callable[[str], None] = log.warning,
         sample: Sample | None = None,
+        models: Models | None = None,
     ) -> None:
         self.counts = Counts()
         self._sample = sample
+        self._models = models or Models()
         self._path = socket
         self._store_batch = store_batch
         self._note_worker = note_worker
@@ -117,6 +120,7 @@ class IntakeServer:
 
     def push_table(self, aliases: Mapping[str, Mapping[str, float]]) -> None:
         """Send the alias table to every tap, now and whenever one connects. Safe to call from any thread."""
+        self._models.learn(aliases)
         frame = wire.encode_table(aliases)
         if self._loop is None:
             self._table = frame
@@ -234,7 +238,8 @@ class IntakeServer:
         fresh = []
         for capture in captures:
             found = self._assembled(capture, failed)
-            fresh.append(self._redactor.exchange(found.exchange, chosen_id=found.chosen_id))
+            exchange = self._models.named(found.exchange, resolved=capture.version is not None)
+            fresh.append(self._redactor.exchange(exchange, chosen_id=found.chosen_id))
         if failed and self._sample is not None:
             self._sample.keep(failed)
         return fresh

@@ -62,7 +62,7 @@ class Store:
     @classmethod
     def at(cls, home: Path) -> Store:
         """The default store of a home folder, `<home>/trimtab.db`."""
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(f"sqlite:///{home.resolve() / 'trimtab.db'}")
 
     @classmethod

@@ -11,12 +11,12 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
@@ -29,6 +29,11 @@ from agent.web.porch import Porch
 ROOMY = ("/v1/exchanges", "/v1/traces", "/v1/alerts")
 """Paths with limits of their own, in `attach.py` and `alerts.py`."""
 OPENMETRICS = "application/openmetrics-text"
+_PLAINLY = {
+    "Not Found": "there is no such path: the status page is /, agent/web/README.md lists the others",
+    "Method Not Allowed": "this path takes another method: the header Allow names it",
+}
+"""What the framework says in two words, as a sentence."""
 REPORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.html")
 REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; img-src data: blob:; font-src data:; "
@@ -42,10 +47,10 @@ class Feedback(BaseModel):
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
-    exchange_id: str = Field(min_length=1, max_length=200)
+    exchange_id: Annotated[str, StringConstraints(strip_whitespace=False, min_length=1, max_length=5000)]
     correct: bool
     correction: str | None = Field(default=None, max_length=100_000)
-    source: str = Field(default="feedback", min_length=1, max_length=60)
+    source: str = Field(default="feedback", pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}$")
 
 
 def create_app(
@@ -59,12 +64,13 @@ def create_app(
     reports: Path,
     render_openmetrics: Callable[[], bytes] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    hashed_id: Callable[[str], str] = str,
 ) -> FastAPI:
     """The application.
 
     `redact` passes over a correction before `feedback(exchange_id=, correct=, correction=, source=)` keeps it;
     `live()` adds what only the process knows (`weights` of the alias among it); `reports` is the folder of
-    Evidently pages.
+    Evidently pages; `hashed_id` says under which id an exchange is stored whose own may not be.
     """
     app = FastAPI(title="Trimtab", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Porch, roomy=ROOMY)
@@ -91,13 +97,17 @@ def create_app(
 
     @app.post("/v1/feedback")
     def take_feedback(said: Feedback) -> dict[str, bool]:
-        if store.exchange(said.exchange_id) is None:
+        forms = (said.exchange_id, said.exchange_id.strip(), hashed_id(said.exchange_id))
+        stored = next((form for form in forms if store.exchange(form) is not None), None)
+        if stored is None:
             raise HTTPException(
                 404,
-                f"no exchange {said.exchange_id!r} is stored: send the id of a response, after it was captured",
+                f"no exchange {said.exchange_id[:200]!r} is stored: send the id of a response, after it was captured",
             )
+        if redact(said.source) != said.source:
+            raise InvalidInput("source looks private: name the kind of source, such as `support`, not a person")
         correction = None if said.correction is None else redact(said.correction)
-        feedback(exchange_id=said.exchange_id, correct=said.correct, correction=correction, source=said.source)
+        feedback(exchange_id=stored, correct=said.correct, correction=correction, source=said.source)
         return {"stored": True}
 
     @app.get("/reports/{name}")
@@ -134,7 +144,8 @@ def _refusals(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, why: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": why.detail}, why.status_code, headers=why.headers)
+        said = _PLAINLY.get(why.detail, why.detail)
+        return JSONResponse({"error": said}, why.status_code, headers=why.headers)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, why: RequestValidationError) -> JSONResponse:

@@ -15,6 +15,7 @@ from agent.intake.assemble import assemble
 from agent.intake.names import Forms, Names
 from agent.intake.numbers import luhn
 from agent.intake.redact import MAX_PATTERN_CHARS, Redactor
+from agent.profile.features import features
 from agent.types import InvalidInput, Message, Outcome
 from tests.agent.intake.captures import CHAT, CHAT_ANSWER, capture
 
@@ -189,3 +190,13 @@ def test_odd_signs_stay_where_nothing_is_masked() -> None:
     text = "5\u00a0000 – 6\u00a0000 €, cafe\u0301, 👩\u200d💻"
     assert Redactor(["zebra"]).text(text) == text
     assert Redactor().text(f"{text} ada\uff20example.com") == "5 000 - 6 000 €, café, 👩💻 [EMAIL]"
+
+
+def test_an_id_that_a_client_chose_is_hashed_where_no_text_is_stored() -> None:
+    """The engine's own id stands; any other is somebody's text, and its hash is found by whoever knows it."""
+    redactor = Redactor(measure=features)
+    exchange = assemble(capture(CHAT, CHAT_ANSWER))
+    mine = replace(exchange, id="chatcmpl-visit-of-frau-schmidt")
+    assert redactor.exchange(mine, chosen_id="visit-of-frau-schmidt").id == redactor.hashed_id(mine.id)
+    engines = replace(exchange, id="chatcmpl-0123456789abcdef0123456789abcdef")
+    assert redactor.exchange(engines).id == engines.id

@@ -8,6 +8,7 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from agent.intake.assemble import assemble
+from agent.intake.models import Models
 from agent.intake.redact import Redactor
 from agent.intake.server import GIVE_UP_ROUNDS, IntakeServer
 from agent.types import Exchange, InvalidInput, Outcome
@@ -438,3 +441,20 @@ def test_a_path_that_cannot_be_a_socket_is_refused(tmp_path: Path, place: str) -
 
     asyncio.run(scene())
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_an_unknown_model_of_a_failed_request_is_other() -> None:
+    """What somebody asked for in vain is free text; names of the table, the settings and answered ones are models."""
+    models = Models(["home"])
+    failed = replace(assemble(capture(CHAT, CHAT_ANSWER)), status=404)
+
+    def names(alias: str, version: str, status: int = 404, *, resolved: bool = False) -> tuple[str, str]:
+        got = models.named(replace(failed, alias=alias, version=version, status=status), resolved=resolved)
+        return got.alias, got.version
+
+    assert names("Ada Lovelace", "Ada Lovelace") == ("other", "other")
+    assert names("home", "home-v7", resolved=True) == ("home", "home-v7")
+    assert names("home", "") == ("home", "")
+    assert names("base", "base", 200) == names("base", "base") == ("base", "base")
+    models.learn({"house": {"house-v1": 1.0}})
+    assert names("house", "house-v1", 500) == ("house", "house-v1")

@@ -142,6 +142,32 @@ def test_feedback_on_an_unknown_exchange_is_a_404(app: FastAPI, desk: Desk) -> N
 
 
 @pytest.mark.parametrize(
+    ("source", "says"),
+    [("ada@example.com", "source: "), ("Ann", "source looks private"), ("", "source: "), ("x" * 61, "source: ")],
+)
+def test_a_source_is_no_person(app: FastAPI, desk: Desk, source: str, says: str) -> None:
+    """It becomes a label of metrics, so it must not be an address, a listed name, or long."""
+    answer = call(app, "POST", "/v1/feedback", json=GOOD | {"source": source})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith(says)
+    assert desk.heard == []
+
+
+def test_feedback_finds_an_id_that_is_stored_in_another_form(app: FastAPI, desk: Desk) -> None:
+    """White space around an id, which shells leave, is not in its way."""
+    assert call(app, "POST", "/v1/feedback", json=GOOD | {"exchange_id": " chatcmpl-10 "}).status_code == 200
+    assert [said["exchange_id"] for said in desk.heard] == ["chatcmpl-10"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/v1/feedback", 405)])
+def test_even_the_framework_refuses_in_a_sentence(app: FastAPI, method: str, path: str, status: int) -> None:
+    """A path that is not there, and a method that it does not take, are told what to do instead."""
+    answer = call(app, method, path)
+    assert answer.status_code == status
+    assert len(answer.json()["error"].split()) > 5
+
+
+@pytest.mark.parametrize(
     ("body", "says"),
     [
         (b"{", "the body is not JSON"),
