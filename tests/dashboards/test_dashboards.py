@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from agent.export.metrics import METRICS
 from dashboards.__main__ import DASHBOARDS, HERE, written
@@ -158,3 +161,25 @@ def test_prometheus_can_parse_every_query(name: str, tmp_path: Path) -> None:
         [promtool, "check", "rules", str(tmp_path / "rules.yaml")], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr + ran.stdout
+
+
+def _unknown(ours: Any, theirs: Any, place: str = "") -> Iterator[str]:
+    """Places in our document that are not, or otherwise, in theirs."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key, value in ours.items():
+            yield from _unknown(value, theirs.get(key), f"{place}/{key}")
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            yield from _unknown(one, other, f"{place}/{number}")
+    elif ours != theirs:
+        yield place
+
+
+@every_dashboard
+def test_every_field_is_one_that_grafana_knows(name: str) -> None:
+    """Read by the models that are generated from Grafana's schemas, and written again, nothing must be lost."""
+    plugins.register_default_plugins()
+    ours = json.loads((HERE / name).read_text(encoding="utf-8"))
+    theirs = json.loads(JSONEncoder().encode(Dashboard.from_json(ours)))
+    lost = {place.rpartition("/")[2] for place in _unknown(ours, theirs)}
+    assert lost <= {"useValueForTime", "titleFormat"}, "only these two of a mark are the data source's own"
