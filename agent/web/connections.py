@@ -34,7 +34,7 @@ class Connection(H11Protocol):
             asyncio.get_running_loop().call_later(IDLE_S, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        if getattr(self, "cycle", None) is None and not self.transport.is_closing():  # typed as never None
             self.transport.close()
 
 
