@@ -35,6 +35,10 @@ def ordered(home: Path, base: Path, **changes: Any) -> Order:
     return parse(document(home, base, **changes))
 
 
+def silent(_: str) -> None:
+    """Nobody listens."""
+
+
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
@@ -51,7 +55,7 @@ def test_what_cannot_be_served_is_refused_or_marked(
 ) -> None:
     """Refused in a sentence that offers serve: false; with it, the order goes on and says what it is good for."""
     with pytest.raises(InvalidInput, match=f"{says}.*serve: false"):
-        preflight.check(ordered(tmp_path, tiny_model, recipe={**RECIPE.to_json(), **recipe}), str)
+        preflight.check(ordered(tmp_path, tiny_model, recipe={**RECIPE.to_json(), **recipe}), silent)
     order = ordered(tmp_path, tiny_model, recipe={**RECIPE.to_json(), **recipe}, serve=False)
     said: list[str] = []
     preflight.check(order, said.append)
@@ -71,13 +75,13 @@ def test_the_wrong_base_is_refused(tiny_model: Path, tiny_adapters: list[Path], 
     base = {"path": str(tiny_model), "digest": right}
     preflight.check(ordered(tmp_path, tiny_model, base_model=base), pytest.fail)
     with pytest.raises(InvalidInput, match="the order says 000000000000: give the folder"):
-        preflight.check(ordered(tmp_path, tiny_model, base_model={**base, "digest": "0" * 64}), str)
+        preflight.check(ordered(tmp_path, tiny_model, base_model={**base, "digest": "0" * 64}), silent)
     start = tmp_path / "start"
     shutil.copytree(tiny_adapters[0], start)
     artifacts.seal(start, {"base_digest": "1" * 64})
     champion = {"name": "home-v1", "path": str(start)}
     with pytest.raises(InvalidInput, match="was trained on another base"):
-        preflight.check(ordered(tmp_path, tiny_model, champion=champion), str)
+        preflight.check(ordered(tmp_path, tiny_model, champion=champion), silent)
     preflight.check(ordered(tmp_path, tiny_model, champion=champion, init_from_champion=False), pytest.fail)
 
 
@@ -105,9 +109,9 @@ def test_too_little_room_is_said_before_it_is_missing(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that the checkpoints would fill is one sentence with both numbers."""
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: DISK(10**9, 10**9 - 1000, 1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: DISK(10**9, 10**9 - 1000, 1000))
     with pytest.raises(InvalidInput, match=r"MB free, and this order needs about .* make room"):
-        preflight.check(ordered(tmp_path, tiny_model), str)
+        preflight.check(ordered(tmp_path, tiny_model), silent)
 
 
 def test_an_order_that_only_trains_is_kept_and_never_served(tiny_model: Path, tmp_path: Path) -> None:
