@@ -14,7 +14,7 @@ BIN := .venv/bin
 ARGS ?=
 # Programs from Debian that tests use: promtool (in prometheus) checks metrics, rules and dashboards; the console is
 # looked at in a real browser.
-SYSTEM_PACKAGES := prometheus chromium
+SYSTEM_PACKAGES := prometheus prometheus-alertmanager chromium
 # No test run may hang a machine.
 TEST_LIMIT_S ?= 1800
 # Programs that report home are told not to; models come from the cache, never from a hub.

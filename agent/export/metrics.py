@@ -1,17 +1,20 @@
 """The metrics as Prometheus reads them (pure).
 
-Lives here: the table's samples as text or OpenMetrics, and the bound on how many series a metric has.
-Comes in: `Known`. Goes out: bytes.
+Lives here: the table's samples as metric families, and the bound on how many series a metric has.
+Comes in: `Known`. Goes out: bytes, written by prometheus-client.
 Must never know: the store, HTTP, the clock. Counters are read from the store, so they survive a restart.
-
-Written here rather than by prometheus-client, which makes objects of its own for every sample: a fifth of the time for
-10,000 series, and that long the loops wait. The tests hold it to prometheus-client's output and to its parsers.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Metric as Family
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.openmetrics import exposition
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from agent.export.exemplars import EXEMPLARS, Marks
 from agent.export.reads import READS, Known, ProcessInfo, Sample
@@ -32,25 +35,11 @@ NO_MARKS: Mapping[tuple[str, ...], Mark] = {}
 
 
 def render(known: Known, *, openmetrics: bool = False) -> bytes:
-    """The metrics in the Prometheus text format 0.0.4, or in OpenMetrics 1.0 with exemplars; UTF-8.
-
-    The two differ in the name that a counter's type is told under, in exemplars, and in a last line.
-    """
-    lines: list[str] = []
-    left_out = 0
-    for metric in METRICS:
-        samples = [((), float(left_out))] if metric.name == LEFT_OUT else list(READS[metric.name](known))
-        kept, over = bounded(metric, samples)
-        left_out += over
-        name = metric.name.removesuffix("_total") if openmetrics else metric.name
-        lines += (f"# HELP {name} {_escaped(metric.help)}", f"# TYPE {name} {metric.kind}")
-        if openmetrics and metric.name in EXEMPLARS:
-            lines += _lines(metric, kept, EXEMPLARS[metric.name](known))
-        else:
-            lines += _lines(metric, kept, NO_MARKS)
-    if openmetrics:
-        lines.append("# EOF")
-    return "".join(f"{line}\n" for line in lines).encode()
+    """The metrics in the Prometheus text format 0.0.4, or in OpenMetrics 1.0 with exemplars; UTF-8."""
+    registry = CollectorRegistry()
+    registry.register(_Reading(known))
+    write: Callable[[CollectorRegistry], bytes] = exposition.generate_latest if openmetrics else generate_latest
+    return write(registry)
 
 
 def bounded(metric: Metric, samples: Sequence[Sample]) -> tuple[Sequence[Sample], int]:
@@ -69,30 +58,44 @@ def bounded(metric: Metric, samples: Sequence[Sample]) -> tuple[Sequence[Sample]
     return [*kept, (labels, sum(value for _, value in rest))], len(rest) - 1
 
 
-def _lines(metric: Metric, samples: Sequence[Sample], marks: Marks) -> Iterator[str]:
+class _Reading(Collector):
+    """The table, read once."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+
+    def describe(self) -> list[Family]:
+        """Nothing: the registry need not read everything to learn the names."""
+        return []
+
+    def collect(self) -> Iterator[Family]:
+        """One family a metric; what was left out is counted as it goes."""
+        left_out = 0
+        for metric in METRICS:
+            samples = [((), float(left_out))] if metric.name == LEFT_OUT else list(READS[metric.name](self._known))
+            kept, over = bounded(metric, samples)
+            left_out += over
+            marks = EXEMPLARS[metric.name](self._known) if metric.name in EXEMPLARS else NO_MARKS
+            yield _family(metric, kept, marks)
+
+
+def _family(metric: Metric, samples: Sequence[Sample], marks: Marks) -> Family:
+    if metric.kind == "gauge":
+        gauge = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for labels, value in samples:
+            gauge.add_metric(_cut(labels), value)
+        return gauge
+    counter = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
     for labels, value in samples:
-        shown = ""
-        if labels:
-            pairs = zip(metric.labels, labels, strict=True)
-            shown = (
-                "{" + ",".join([f'{name}="{_escaped(text[:LABEL_CHARS], quoted=True)}"' for name, text in pairs]) + "}"
-            )
-        mark = marks.get(labels) if marks else None
-        yield f"{metric.name}{shown} {_number(value)}{_exemplar(mark)}"
+        counter.add_metric(_cut(labels), value, exemplar=_exemplar(marks.get(labels)))
+    return counter
 
 
-def _number(value: float) -> str:
-    if math.isfinite(value):
-        return repr(float(value))
-    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+def _cut(labels: tuple[str, ...]) -> list[str]:
+    return [text[:LABEL_CHARS] for text in labels]
 
 
-def _exemplar(mark: Mark | None) -> str:
+def _exemplar(mark: Mark | None) -> Exemplar | None:
     if mark is None or len(mark.exchange_id) > EXEMPLAR_CHARS:
-        return ""
-    return f' # {{exchange_id="{_escaped(mark.exchange_id, quoted=True)}"}} 1.0 {mark.at.timestamp()!r}'
-
-
-def _escaped(text: str, *, quoted: bool = False) -> str:
-    text = text.replace("\\", r"\\").replace("\n", r"\n")
-    return text.replace('"', r"\"") if quoted else text
+        return None
+    return Exemplar({"exchange_id": mark.exchange_id}, 1.0, mark.at.timestamp())

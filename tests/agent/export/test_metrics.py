@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from prometheus_client.parser import text_string_to_metric_families as text_families
-from prometheus_client.registry import Collector
 
 from agent.export.exemplars import EXEMPLARS
 from agent.export.metrics import LABEL_CHARS, METRICS, Known, Metric, ProcessInfo, bounded, reference, render
@@ -285,37 +281,3 @@ def test_distances_are_those_of_the_newest_window(store: Store) -> None:
     samples, _ = rendered(store)
     labels = {"alias": "home", "version": "home-v1", "feature": "words", "measure": "ks"}
     assert value(samples, "trimtab_drift_distance", **labels) == 0.3
-
-
-class Reference(Collector):
-    """The same samples by prometheus-client's own classes."""
-
-    def __init__(self, looked: Known) -> None:
-        self.looked = looked
-
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        """Every metric of the table that has a reader."""
-        for metric in METRICS:
-            build = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-            family = build(metric.name, metric.help, labels=metric.labels)
-            for labels, number in READS[metric.name](self.looked) if metric.name in READS else ():
-                family.add_metric(labels, number)
-            yield family
-
-
-def test_it_is_what_prometheus_client_would_write(store: Store) -> None:
-    """Names, types, help, labels and values must be those of the reference implementation, hostile texts too."""
-    from agent.types import Grade
-
-    story.tell(store)
-    mark = Grade(exchange_id="x", source='a"b\\c\nd', score=1, truth=True, at=story.START)
-    store.add_grades([mark])
-    registry = CollectorRegistry()
-    registry.register(Reference(known(store)))
-    ours, theirs = (
-        {family.name: family for family in text_families(text.decode())}
-        for text in (render(known(store)), generate_latest(registry))
-    )
-    assert ours.pop("trimtab_export_left_out").samples[0].value == 0
-    del theirs["trimtab_export_left_out"]
-    assert ours == theirs
