@@ -222,7 +222,8 @@ def test_nothing_but_reports_can_be_fetched(app: FastAPI, tmp_path: Path, name: 
 def test_no_path_gives_away_more_than_it_must(app: FastAPI, path: str) -> None:
     """There is no generated documentation to probe."""
     answer = call(app, "GET", path)
-    assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
+    assert answer.status_code == 404
+    assert answer.json()["error"].startswith("there is no such path")
 
 
 def test_a_store_that_does_not_answer_is_a_503(app: FastAPI, store: Store) -> None:
