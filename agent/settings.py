@@ -85,6 +85,8 @@ class DriftSettings(_Section):
     """Exchanges that become the reference after a swap, when a version brings none of its own."""
     seed: int = Field(default=0, ge=0)
     """Seed of the random tie-breaking: the same stream gives the same alarms."""
+    latency: bool = False
+    """Let latencies raise drift alarms too. Off: they move with load and neighbours, and are no news of the texts."""
     report: bool = True
     """Build an Evidently report (in a process of its own) when an alarm fires."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -221,6 +221,8 @@ class Watch:
         if exchange.version != self._state.version or not exchange.has_text:
             return []
         record = record_of(exchange)
+        if not self._settings.drift.latency:
+            record = replace(record, latency_s=None, ttft_s=None)
         if self._detector is not None:
             alarm = self._detector.update(record)
             return [] if alarm is None else [(rowid, alarm)]

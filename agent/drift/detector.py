@@ -60,6 +60,8 @@ class Detector:
     def __init__(self, core: Core) -> None:
         """Prefer `fit` or `restore`."""
         self.core = core
+        self._unknown = (core.usual[:-1] == 0.0) & (core.spread[:-1] == 1.0)
+        """Scores that no record of the reference has ((0, 1) by `moments`): live ones have nothing to differ from."""
 
     @classmethod
     def fit(
@@ -165,6 +167,7 @@ class Detector:
         core, n = self.core, len(records)
         texts = pairs_of(records)
         fixed = composed(core.scorer.score_many(records, texts), core.grid)
+        fixed[:, self._unknown] = math.nan
         levels, chance = core.grid.levels(fixed), core.random.random((n, len(ALL) + len(RANKED) + 1))
         season = [core.seasons.of(record.at) for record in records]
         p, scores = np.empty((n, len(ALL))), np.empty((n, len(ALL)), np.float32)

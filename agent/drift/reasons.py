@@ -108,7 +108,8 @@ def kind_of(leaders: Sequence[tuple[str, float, float]], *, topic_in_prompts: bo
     top = max(best.values())
     for side in ("template", "prompt", "words", "answer", "relation"):
         if best[side] >= _CARRIES * top and best[side] > 0:
-            return _KINDS[side] if side != "words" or topic_in_prompts else "output"
+            in_answers = side == "words" and (not topic_in_prompts or best["answer"] > best["prompt"])
+            return "output" if in_answers else _KINDS[side]
     return "latency" if best["latency"] > 0 else "input"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from serving import launch
 from serving.engine import Engine
 
-TOKEN = "open sesame"
+TOKEN = "open-sesame"
 # One process less than by default: half the start. vLLM advises against it on the CPU for the sake of OpenMP's
 # settings, which a model of 150,000 weights does not notice.
 FAST_ENV = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}

@@ -17,6 +17,7 @@ import pytest
 from retrain.curate.rows import Row
 from retrain.recipe import Recipe
 from retrain.train import train
+from retrain.training.merge import merge
 from retrain.training.preflight import unservable
 from serving.servable import reason_against
 from tests.estate import tiny
@@ -37,6 +38,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "prefix": {"method": "prefix"},
     "prompt": {"method": "prompt"},
 }
+MERGED = "two loras merged"
 BUILT: dict[str, dict[str, Any]] = {
     "rank_pattern, alpha_pattern": {"rank_pattern": {"q_proj": 4}, "alpha_pattern": {"v_proj": 3}},
     "modules_to_save": {"modules_to_save": ["lm_head"]},
@@ -52,6 +54,9 @@ BUILT: dict[str, dict[str, Any]] = {
 
 def make(name: str, model: Path, folder: Path) -> Path:
     """Make the adapter of a row."""
+    if name == MERGED:
+        parts = [(tiny.build_adapter(folder.with_name(f"part{seed}"), model, seed), 0.5) for seed in (8, 9)]
+        return merge(model, parts, folder)
     if name in BUILT:
         return built(folder, model, BUILT[name])
     rows = [
@@ -125,7 +130,7 @@ def far(one: list[float], other: list[float]) -> float:
     return max(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("name", [*TRAINED, *BUILT])
+@pytest.mark.parametrize("name", [*TRAINED, *BUILT, MERGED])
 def test_the_rule_says_what_the_engine_does(vllm_tiny: Server, tiny_model: Path, tmp_path: Path, name: str) -> None:
     """What our rule lets pass loads and computes what peft does; what it refuses, the engine refuses or leaves out."""
     folder = make(name, tiny_model, tmp_path / "a")

@@ -26,7 +26,7 @@ from agent.types import Exchange, Grade, RemoteFault
 from agent.web.api import create_app
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-TOKEN = "open sesame"
+TOKEN = "open-sesame"
 TAP = "f" * 32
 
 

@@ -136,3 +136,11 @@ def test_strange_texts_do_not_stop_it() -> None:
             object.__setattr__(record, "answer", text)
             detector.update(record)
     assert detector.rows == len(texts)
+
+
+def test_what_the_reference_does_not_know_is_no_evidence() -> None:
+    """A reference without latencies has nothing that a warming engine could differ from."""
+    detector = Detector.fit(stream(7, 400), alias="home", version="v", budget_rows=5_000)
+    live = [dataclasses.replace(record, latency_s=9.0 if n < 60 else 0.1) for n, record in enumerate(stream(8, 200))]
+    assert detector.update_many(live) == [None] * 200
+    assert Detector.restore(detector.state()).update_many(live[:50]) == [None] * 50
