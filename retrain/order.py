@@ -35,6 +35,9 @@ def _recipe(value: Any) -> Any:
         raise ValueError(str(error)) from error
 
 
+GENERAL_CANARY = Path(__file__).with_name("evaluate") / "canary.jsonl"
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -99,7 +102,7 @@ class DataPart(_Part):
     """Rows of each holdout slice, at most."""
     canary: Path | None = None
     """JSON lines like replay's, asked in the contest and never learnt: general abilities that must not be forgotten.
-    A row may say `"match": "contains"` or `"match": "refusal"`."""
+    A row may say `"match": "contains"` or `"match": "refusal"`. `general`: the questions that come with Trimtab."""
     external: tuple[Path, ...] = ()
     """More files of JSON lines like replay's, learnt beside traffic and never examined."""
     holdouts: tuple[Path, ...] = ()
@@ -113,9 +116,14 @@ class DataPart(_Part):
     curation: Curation = Curation()
     """How rows are cleaned, capped and split."""
 
+    @property
+    def canary_file(self) -> Path | None:
+        """Where the canary's rows lie."""
+        return GENERAL_CANARY if self.canary == Path("general") else self.canary
+
 
 class JudgePart(_Part):
-    """The judge as it was set when the order was opened; recorded, not used to decide."""
+    """The judge as it was set when the order was opened: it grades both answers, and a clear loss with it stops."""
 
     url: str | None = None
     model: str | None = None
@@ -126,7 +134,7 @@ class JudgePart(_Part):
 
 
 class EvaluatePart(_Part):
-    """What is measured beside right and wrong. None of it decides; each costs requests to the engine."""
+    """What is measured beside right and wrong. It guards: a clear loss stops. Each costs requests to the engine."""
 
     perplexity_rows: int = Field(default=50, ge=0)
     """Rows a slice on which each model's perplexity of the right answer is taken; two short requests each; 0: none."""
@@ -149,6 +157,12 @@ class GatePart(_Part):
     """Largest rise in malformed, refusing or unsafe answers that is let pass."""
     max_slowdown: float = Field(default=1.5, ge=1)
     """Times the champion's latency from which on a challenger is too slow."""
+    max_lengthening: float = Field(default=1.5, ge=1)
+    """Times the champion's tokens an answer, on old and canary rows, from which on a challenger is too wordy."""
+    max_perplexity: float = Field(default=1.5, ge=1)
+    """Times the champion's perplexity of the right answer, on each slice, from which on it forgets."""
+    judge_max_loss: float = Field(default=0.1, ge=0, le=1)
+    """Largest fall let pass of the judge's mean grade, and of its preferences (share won minus share lost)."""
     level: float = Field(default=0.045, gt=0, lt=0.5)
     """Chance of accepting a challenger that breaks a requirement, and of rejecting one that breaks none."""
     min_rows: int = Field(default=20, ge=1)

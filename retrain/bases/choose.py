@@ -17,7 +17,7 @@ from typing import Any
 from retrain.bases import licence
 from retrain.bases.card import Card
 from retrain.bases.licence import Ruling, Use
-from retrain.intervals import wilson
+from retrain.gate.intervals import wilson
 
 WITHIN = 0.05
 """A smaller candidate will do when its F1 is at most so much below the best one's."""

@@ -135,7 +135,7 @@ def _gather(order: Order, store: Store | None, work: Path) -> tuple[Material, di
     replay = read(data.replay, "replay", 0) if data.replay else []
     counts["replay"] += 0
     extra = [row for n, path in enumerate(data.external) for row, _ in read(path, "external", n)]
-    others = [*data.holdouts, *([data.canary] if data.canary else [])]
+    others = [*data.holdouts, *([data.canary_file] if data.canary_file else [])]
     fixed = [row for n, path in enumerate(others) for row, _ in read(path, "holdout", n)]
     said = {e.id: e.answer for e in fresh.live}
     labellers: list[tuple[str, Label]] = []
@@ -197,7 +197,9 @@ def _write(order: Order, result: Curated, work: Path) -> None:
     data = order.data
     inputs = {
         str(n): path
-        for n, path in enumerate([data.replay, *data.external, *data.holdouts, data.canary, data.labelling_functions])
+        for n, path in enumerate(
+            [data.replay, *data.external, *data.holdouts, data.canary_file, data.labelling_functions]
+        )
         if path is not None
     }
     more = {"order": order.id, "curation": data.curation.model_dump(mode="json"), "teacher": result.report["teacher"]}

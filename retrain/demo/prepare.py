@@ -28,13 +28,13 @@ from agent.quality.calibrate import calibrate
 from agent.quality.likelihood import LikelihoodJudge
 from agent.quality.remote import Remote
 from agent.types import Message
+from retrain.bootstrap import bootstrap
 from retrain.demo import data, grammar, home, recipe
 from retrain.demo.estate import Ask, Estate, Kind
 from retrain.demo.loop import ALIAS, TRIMTAB
 from retrain.demo.model import prepare_model
 from retrain.demo.process import Family, free_port
 from retrain.demo.summary import write
-from retrain.run import bootstrap
 from serving.engine import Engine
 
 REFERENCE_ROWS = 800

@@ -19,7 +19,7 @@ from typing import Any
 from agent.quality.calibrate import calibrate
 from retrain.demo.estate import Ask, Estate, Kind
 from retrain.recipe import Recipe
-from retrain.run import bootstrap
+from retrain.bootstrap import bootstrap
 
 SYSTEM = "home"
 ROOMS = [

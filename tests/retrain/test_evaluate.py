@@ -10,10 +10,14 @@ import pytest
 
 from retrain.chat import Chat
 from retrain.curate.rows import Row
-from retrain.eval_evidence import parts
-from retrain.eval_extra import beside
-from retrain.eval_judge import judge_of, read_choice
-from retrain.evaluate import Contest, Seats
+from retrain.evaluate.beside import beside
+from retrain.evaluate.contest import Contest
+from retrain.evaluate.evidence import evidence, parts
+from retrain.evaluate.judge import judge_of, read_choice
+from retrain.evaluate.measured import Measured
+from retrain.evaluate.record import CHAMPION, Seats
+from retrain.gate.verdict import Bounds
+from retrain.gate.verdict import judge as judge_all
 from retrain.order import EvaluatePart, JudgePart
 from serving.engine import Engine
 from serving.errors import InvalidInput, RemoteFault
@@ -181,13 +185,19 @@ def test_perplexity_and_judge_are_measured_once(adapter: Path) -> None:
         one.run()
         judge = judge_of(part, fake.url, TOKEN, None)
         work = adapter.parent
-        made = beside(one, work, asked, fake.url, TOKEN, judge, lambda _: None)
+        made, pairs = beside(one, work, asked, fake.url, TOKEN, judge, lambda _: None)
         scored = fake.scored
-        assert beside(one, work, asked, fake.url, TOKEN, judge, lambda _: None) == made
+        assert beside(one, work, asked, fake.url, TOKEN, judge, lambda _: None) == (made, pairs)
         assert fake.scored == scored
     assert made["perplexity"]["challenger"]["fresh"] == pytest.approx(math.e)
     assert made["perplexity"]["champion"]["fresh"] == pytest.approx(math.e**3)
-    assert made["judge"]["fresh"]["rows"] == 3
+    assert pairs.perplexity["fresh"] == pytest.approx([math.e**-2] * 3)
+    assert made["judge"]["fresh"]["rows"] == len(pairs.grades["fresh"]) == 3
+    assert pairs.preferences == {}
+    assert Measured.from_json(json.loads(json.dumps(pairs.to_json()))) == pairs
+    verdict = judge_all(evidence(one.said, one.slices, CHAMPION, pairs), Bounds())
+    names = {check.name for check in verdict.checks}
+    assert {"perplexity on fresh", "perplexity on old", "judge's grades on fresh", "judge's grades on old"} <= names
     assert "position" not in made["judge"]["fresh"]
 
 
@@ -200,8 +210,10 @@ def test_what_cannot_be_measured_is_told(adapter: Path) -> None:
         one = contest(fake, adapter, n=4)
         one.run()
         judge = judge_of(part, fake.url, TOKEN, None)
-        made = beside(one, adapter.parent, EvaluatePart(perplexity_rows=0), fake.url, TOKEN, judge, said.append)
+        asked = EvaluatePart(perplexity_rows=0)
+        made, pairs = beside(one, adapter.parent, asked, fake.url, TOKEN, judge, said.append)
     assert "404" in made["judge"]["not_measured"]
+    assert (pairs.grades, pairs.preferences) == ({"fresh": [], "old": []}, {})
     assert "the judge: not measured" in said[-1]
 
 
@@ -219,7 +231,9 @@ def test_a_judge_that_likes_what_comes_first_decides_nothing(adapter: Path) -> N
         one.run()
         judge = judge_of(JudgePart(model="judge", kind="rubric"), fake.url, TOKEN, None)
         asked = EvaluatePart(perplexity_rows=0, judge_rows=4)
-        made = beside(one, adapter.parent, asked, fake.url, TOKEN, judge, lambda _: None)["judge"]
+        figures, pairs = beside(one, adapter.parent, asked, fake.url, TOKEN, judge, lambda _: None)
+    made = figures["judge"]
+    assert pairs.preferences == {"fresh": [0, 0, 4]}
     assert made["fresh"]["preferences"] == {"win": 0, "tie": 4, "loss": 0}
     assert made["fresh"]["position"]["first_share"] == 1.0
     assert made["fresh"]["position"]["turned_with_the_order"] == 4

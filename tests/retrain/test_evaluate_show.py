@@ -12,9 +12,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from agent.store import convert
-from retrain import eval_html, eval_show
-from retrain.eval_cli import app
-from retrain.gate import Bounds, Evidence, Paired, judge
+from retrain.evaluate import page as pages
+from retrain.evaluate import show
+from retrain.evaluate.cli import app
+from retrain.gate.verdict import Bounds, Evidence, Paired, judge
 from serving.errors import InvalidInput
 
 EVIL = "<script>alert('x')</script> & \"more\" [bold]"
@@ -59,7 +60,7 @@ def finish(folder: Path) -> None:
 
 def test_better_and_worse_are_told_apart(folder: Path) -> None:
     """What exactly one of the two got right is listed with all three answers; a torn last line is no fault."""
-    report = eval_show.read(folder)
+    report = show.read(folder)
     assert (report.order, report.answers, report.verdict) == ("order-7", 9, None)
     assert [(e.change, e.prompt[-1]) for e in report.examples] == [("better", "0"), ("worse", "1")]
     assert set(report.examples[0].answers) == {"champion", "challenger", "base"}
@@ -68,7 +69,7 @@ def test_better_and_worse_are_told_apart(folder: Path) -> None:
 def test_the_page_is_whole_and_harmless(folder: Path) -> None:
     """Tags are balanced, no text of a model becomes one, and nothing is fetched."""
     finish(folder)
-    page = eval_html.page(eval_show.read(folder))
+    page = pages.page(show.read(folder))
     tags: list[str] = []
 
     class Checker(HTMLParser):
@@ -93,7 +94,7 @@ def test_the_terminal_shows_the_same(folder: Path) -> None:
     finish(folder)
     console = Console(width=400, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(eval_show.tables(eval_show.read(folder), most=1))
+        console.print(show.tables(show.read(folder), most=1))
     said = capture.get()
     for words in (
         "verdict: ",

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from agent.store import convert
 from agent.types import VerdictKind
-from retrain import intervals
-from retrain.gate import Bounds, Evidence, Paired, judge, more_needed, reasons
+from retrain.gate import intervals
+from retrain.gate.verdict import Bounds, Counted, Evidence, Paired, judge, more_needed, reasons
 
 BOUNDS = Bounds(min_gain=0.05, max_loss=0.05)
 
@@ -69,6 +69,11 @@ def test_a_clearly_better_challenger_is_accepted() -> None:
         ({"canary": pairs(25, 2, 3)}, "not worse on canary", VerdictKind.NEEDS_MORE_DATA),
         ({"guards": {"safety": pairs(200, 0, 20)}}, "safety not worse", VerdictKind.REJECTED),
         ({"guards": {"refusals": pairs(200, 0, 7)}}, "refusals not worse", VerdictKind.NEEDS_MORE_DATA),
+        ({"lengths": [3.0, 2.5, 2.0] * 20}, "answer length", VerdictKind.REJECTED),
+        ({"perplexity": {"old": [2.0, 2.2, 1.9] * 10}}, "perplexity on old", VerdictKind.REJECTED),
+        ({"grades": {"fresh": [-0.3, -0.2, -0.4] * 10}}, "judge's grades on fresh", VerdictKind.REJECTED),
+        ({"preferences": {"old": Counted(2, 30, 50)}}, "judge's preference on old", VerdictKind.REJECTED),
+        ({"preferences": {"old": Counted(1, 11, 50)}}, "judge's preference on old", VerdictKind.NEEDS_MORE_DATA),
     ],
 )
 def test_one_check_decides_alone(change: dict[str, object], name: str, kind: VerdictKind) -> None:
@@ -125,6 +130,20 @@ def test_what_is_no_number_is_not_measured() -> None:
     assert judge(replace(GOOD, slowdowns=odd), BOUNDS).checks[-1].says == "not measured"
     verdict = judge(replace(GOOD, slowdowns=[*odd, *[3.0] * 20]), BOUNDS)
     assert verdict.checks[-1].passed is False
+    assert all(math.isfinite(x) for check in verdict.checks for x in (check.estimate, check.low, check.high))
+
+
+def test_a_measurement_that_proves_nothing_stops_nobody() -> None:
+    """Values that were not to be had, few ones however bad, and losses within chance or bound, all hold."""
+    fine = {
+        "lengths": [9.0] * 5, "perplexity": {"fresh": [], "old": [1.3, 1.6, 1.5] * 10},
+        "grades": {"fresh": [], "old": [-0.05, 0.1, -0.2] * 10}, "preferences": {"fresh": Counted(3, 6, 40)},
+    }  # fmt: skip
+    verdict = judge(replace(GOOD, **fine), BOUNDS)  # type: ignore[arg-type]
+    assert verdict.accepted
+    says = {check.name: check.says for check in verdict.checks}
+    assert says["perplexity on fresh"] == says["judge's grades on fresh"] == "not measured"
+    assert "1.46 times the champion's perplexity" in says["perplexity on old"]
     assert all(math.isfinite(x) for check in verdict.checks for x in (check.estimate, check.low, check.high))
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from agent.types import VerdictKind
-from retrain import gate_simulation
-from retrain.gate import Bounds
-from retrain.gate_simulation import Scenario, Truth, kept
+from retrain.gate import simulation
+from retrain.gate.simulation import Scenario, Truth, kept
+from retrain.gate.verdict import Bounds
 
 CONTESTS = 600
 NOISE = 0.02
 """Two standard errors of a share near 5 or 95 % in so many contests."""
 
 
-@pytest.mark.parametrize("number", range(len(gate_simulation.scenarios())))
+@pytest.mark.parametrize("number", range(len(simulation.scenarios())))
 def test_the_promises_hold(number: int) -> None:
     """Equal is accepted in at most 5 %, +5 in at least 90 %, -3 on one slice in at most 5 % of contests."""
-    scenario = gate_simulation.scenarios()[number]
+    scenario = simulation.scenarios()[number]
     shares = scenario.verdicts(CONTESTS, seed=number, bounds=Bounds())
     assert kept(scenario, shares, NOISE), shares
     assert sum(shares.values()) == pytest.approx(1.0)
@@ -27,10 +27,10 @@ def test_the_promises_hold(number: int) -> None:
 
 def test_the_published_table_is_this_one() -> None:
     """README.md shows every scenario, and the table says of each promise whether it was kept."""
-    lines = gate_simulation.table(contests=20)
+    lines = simulation.table(contests=20)
     readme = (Path(__file__).parents[2] / "retrain" / "README.md").read_text(encoding="utf-8")
-    assert len(lines) == len(gate_simulation.scenarios()) + 2
-    for scenario in gate_simulation.scenarios():
+    assert len(lines) == len(simulation.scenarios()) + 2
+    for scenario in simulation.scenarios():
         assert f"| {scenario.says}" in readme
 
 

@@ -20,6 +20,7 @@ from agent.rollout.act import read_probes
 from agent.store import Store, artifacts
 from agent.types import Exchange, Grade, Message, Outcome, VerdictKind
 from retrain import run
+from retrain.bootstrap import bootstrap
 from retrain.order import Order, parse
 from retrain.recipe import Recipe
 from serving.errors import InvalidInput
@@ -263,7 +264,7 @@ def test_a_first_version_is_made_without_a_contest(base: Path, tmp_path: Path) -
     told: list[int] = []
 
     def make(rows: Any) -> Path:
-        return run.bootstrap(
+        return bootstrap(
             rows, base, tmp_path, "home-v1", replace(RECIPE, steps=2),
             files={"reference.jsonl": reference}, on_step=lambda step, _: told.append(step),
         )  # fmt: skip

@@ -19,9 +19,11 @@ from typing import Any, Protocol, TypeVar
 
 from retrain.chat import Answer
 from retrain.curate.rows import Row
-from retrain.eval_evidence import BASE, CANARY, CHALLENGER, CHAMPION, FRESH, OLD, Key, Said, Slices, evidence, figures
-from retrain.gate import Evidence
-from retrain.metrics.right import right
+from retrain.evaluate import record
+from retrain.evaluate.evidence import evidence
+from retrain.evaluate.figures import figures
+from retrain.evaluate.record import CANARY, CHALLENGER, FRESH, OLD, Key, Said, Seats, Slices
+from retrain.gate.verdict import Evidence
 from serving.errors import InvalidInput, RemoteFault
 
 CONCURRENT = 8
@@ -29,7 +31,6 @@ PATIENCE_S = 300.0
 """How long an engine may be away (killed, restarted) before the contest is given up."""
 PROBES = 12
 PROBE_TRIES = 24
-RECORD = "eval.jsonl"
 PROBES_DRAFT = "probes.json"
 
 T = TypeVar("T")
@@ -50,20 +51,6 @@ class ChatPort(Protocol):
 
     def ask(self, model: str, messages: Sequence[Mapping[str, str]], max_tokens: int) -> Answer:
         """One greedy answer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seats:
-    """Served names. Without a champion the challenger contests with the bare model alone."""
-
-    challenger: str
-    base: str
-    champion: str | None = None
-
-    def names(self) -> dict[str, str]:
-        """Role -> served name."""
-        pairs = ((CHAMPION, self.champion), (CHALLENGER, self.challenger), (BASE, self.base))
-        return {role: name for role, name in pairs if name is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +89,7 @@ class Contest:
         self._patience_s = patience_s
         self._on_answer = on_answer
         self._loaded = False
-        self._said: dict[Key, dict[str, Any]] = _recorded(work / RECORD, seats.names())
+        self._said: dict[Key, dict[str, Any]] = record.read(work, seats)
 
     def run(self) -> Evaluation:
         """Ask what has not been asked, record probes, and weigh nothing. Raises RemoteFault, InvalidInput."""
@@ -113,12 +100,12 @@ class Contest:
             )
         self.ready()
         total = len(self._seats.names()) * sum(len(rows) for rows in self._slices.values())
-        with (self._work / RECORD).open("a", encoding="utf-8") as record, ThreadPoolExecutor(CONCURRENT) as pool:
+        with (self._work / record.FILE).open("a", encoding="utf-8") as out, ThreadPoolExecutor(CONCURRENT) as pool:
             for name, rows in self._slices.items():
                 for start in range(0, len(rows), CONCURRENT):
                     numbers = range(start, min(start + CONCURRENT, len(rows)))
                     for role, model in self._seats.names().items():
-                        self._ask(pool, record, [(name, number, role) for number in numbers], model)
+                        self._ask(pool, out, [(name, number, role) for number in numbers], model)
                     self._on_answer(len(self._said), total)
         self._record_probes()
         return self.recorded()
@@ -145,16 +132,20 @@ class Contest:
 
     def recorded(self) -> Evaluation:
         """What is written down, without asking anybody. Raises KeyError when the contest never ended."""
-        return evaluation(self._said, self._slices, self._seats)
+        roles = list(self._seats.names())
+        return Evaluation(
+            evidence=evidence(self._said, self._slices, self._seats.other),
+            metrics=figures(self._said, self._slices, roles),
+        )
 
-    def _ask(self, pool: ThreadPoolExecutor, record: Any, keys: Sequence[Key], model: str) -> None:
+    def _ask(self, pool: ThreadPoolExecutor, out: Any, keys: Sequence[Key], model: str) -> None:
         open_keys = [key for key in keys if key not in self._said]
         answers = pool.map(lambda key: self._answer(key, model), open_keys)
         for key, answer in zip(open_keys, answers, strict=True):
-            line = _line(key, model, self._slices[key[0]][key[1]], answer)
-            record.write(json.dumps(line, ensure_ascii=False) + "\n")
+            line = record.line(key, model, self._slices[key[0]][key[1]], answer)
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._said[key] = line
-        record.flush()
+        out.flush()
 
     def _answer(self, key: Key, model: str) -> Answer:
         row = self._slices[key[0]][key[1]]
@@ -199,43 +190,3 @@ class Contest:
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps([*steady, *shaky][:PROBES], ensure_ascii=False, indent=1), encoding="utf-8")
         draft.replace(path)
-
-
-def evaluation(said: Said, slices: Slices, seats: Seats) -> Evaluation:
-    """What was said, as evidence and as figures."""
-    other = CHAMPION if seats.champion else BASE
-    made = evidence(said, slices, other)
-    return Evaluation(evidence=made, metrics=figures(said, slices, list(seats.names())))
-
-
-def _line(key: Key, model: str, row: Row, answer: Answer) -> dict[str, Any]:
-    name, number, role = key
-    return {
-        "slice": name,
-        "number": number,
-        "role": role,
-        "model": model,
-        "id": row.id,
-        "prompt": row.prompt,
-        "expected": row.answer,
-        "answer": answer.text,
-        "right": right(row.match, row.answer, answer.text),
-        "finish": answer.finish,
-        "latency_s": round(answer.latency_s, 6),
-        "prompt_tokens": answer.prompt_tokens,
-        "tokens": answer.tokens,
-        **dict(row.labels),
-    }
-
-
-def _recorded(path: Path, names: Mapping[str, str]) -> dict[Key, dict[str, Any]]:
-    """Answers of an earlier run; a line that a kill tore is cut off the file, so that the next one starts clean."""
-    if not path.exists():
-        return {}
-    text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if len(whole) < len(text):
-        with path.open("r+b") as stream:
-            stream.truncate(len(whole))
-    lines = [json.loads(line) for line in whole.split(b"\n") if line.strip()]
-    return {(x["slice"], x["number"], x["role"]): x for x in lines if names.get(x["role"]) == x["model"]}

@@ -1,48 +1,45 @@
-"""What was said in the contest, as the gate needs it and as people read it: evidence and figures.
+"""What was said in the contest, as the gate needs it (pure).
 
-In: the lines of eval.jsonl. Out: `Evidence`, a dictionary of figures. Must never know: the engine, bounds.
-Heavy imports only in `figures`.
+In: the lines of eval.jsonl, what was measured beside them. Out: `Evidence`. Must never know: the engine, bounds.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from retrain.curate.rows import LABELS, Row, normal
-from retrain.gate import NOTHING, Evidence, Paired
+from retrain.evaluate.measured import Measured
+from retrain.evaluate.record import BASE, CANARY, CHALLENGER, CHAMPION, FRESH, OLD, Line, Said, Slices
+from retrain.gate.verdict import NOTHING, Counted, Evidence, Paired
 from retrain.metrics import right as rules
 
-CHAMPION, CHALLENGER, BASE = "champion", "challenger", "base"
-FRESH, OLD, CANARY = "fresh", "old", "canary"
 LEAST_SLICE = 5
 """Rows below which a part of the old slice is not looked at by itself."""
 MOST_SLICES = 20
 
-Key = tuple[str, int, str]
-Line = Mapping[str, Any]
-Said = Mapping[Key, Line]
-Slices = Mapping[str, Sequence[Row]]
 
-
-def evidence(said: Said, slices: Slices, other: str) -> Evidence:
+def evidence(said: Said, slices: Slices, other: str, measured: Measured | None = None) -> Evidence:
     """All answers as evidence; `other` is whom the challenger contests with: the champion, else the bare model."""
     tested = [(name, number) for name in (FRESH, OLD) for number in range(len(slices.get(name, ())))]
     everything = [(name, number) for name, rows in slices.items() for number in range(len(rows))]
     champion = other == CHAMPION
+    beside = measured if measured is not None and champion else Measured()
+    same_task = [key for key in everything if key[0] in (OLD, CANARY)]
     one_line = not any("\n" in slices[name][number].answer for name, number in tested)
     return Evidence(
         fresh=_paired(said, [key for key in tested if key[0] == FRESH], other),
         old=_paired(said, [key for key in tested if key[0] == OLD], other),
         base=_paired(said, tested, BASE),
         well_formed=[_formed(said[(*key, CHALLENGER)], one_line=one_line) for key in tested],
-        slowdowns=[_slowdown(said, key, other) for key in tested] if champion else [],
+        slowdowns=[_ratio(said, key, other, "latency_s") for key in tested] if champion else [],
+        lengths=[_ratio(said, key, other, "tokens") for key in same_task] if champion else [],
         slices={name: _paired(said, keys, other) for name, keys in parts(slices.get(OLD, ())).items()},
         canary=_paired(said, [key for key in everything if key[0] == CANARY], other),
         guards=_guards(said, slices, tested, everything, one_line=one_line) if champion else {},
+        perplexity=beside.perplexity,
+        grades=beside.grades,
+        preferences={name: Counted(*counts) for name, counts in beside.preferences.items()},
         answers=len({normal(row.answer) for row in slices.get(FRESH, ())}) if slices.get(FRESH) else None,
     )
 
@@ -71,8 +68,9 @@ def _paired(said: Said, keys: Sequence[tuple[str, int]], other: str) -> Paired:
     )
 
 
-def _slowdown(said: Said, key: tuple[str, int], other: str) -> float:
-    mine, theirs = (float(said[(*key, role)].get("latency_s") or math.nan) for role in (CHALLENGER, other))
+def _ratio(said: Said, key: tuple[str, int], other: str, what: str) -> float:
+    """The challenger's value over the other's; NaN without both."""
+    mine, theirs = (float(said[(*key, role)].get(what) or math.nan) for role in (CHALLENGER, other))
     return mine / theirs
 
 
@@ -108,56 +106,3 @@ def _guards(
         name: Paired(challenger=[check(key, CHALLENGER) for key in keys], other=[check(key, CHAMPION) for key in keys])
         for name, (keys, check) in asked.items()
     }
-
-
-def figures(said: Said, slices: Slices, roles: Sequence[str]) -> dict[str, Any]:
-    """Per role and slice: right, exact match, ROUGE, BLEU, METEOR, accuracy, precision, recall, F1, latency, tokens."""
-    from retrain.metrics.answers import Answers
-    from retrain.metrics.labels import Labels
-
-    answers, labels = Answers(keep_in_memory=True), Labels(keep_in_memory=True)
-    known = _kinds(slices)
-    made: dict[str, Any] = {}
-    for role in roles:
-        made[role] = {}
-        every: list[float] = []
-        for name, rows in slices.items():
-            if not rows:
-                continue
-            lines = [said[name, number, role] for number in range(len(rows))]
-            predicted, expected = [str(x["answer"]) for x in lines], [str(x["expected"]) for x in lines]
-            kinds = [rules.kind(text, known) for text in predicted], [rules.kind(text, known) for text in expected]
-            made[role][name] = {
-                "right": sum(bool(x["right"]) for x in lines) / len(lines),
-                **_round(answers.compute(predictions=predicted, references=expected)),
-                **_round(labels.compute(predictions=kinds[0], references=kinds[1])),
-                **_speed(lines),
-            }
-            every += [float(x["latency_s"]) for x in lines]
-        made[role]["median_latency_s"] = round(statistics.median(every), 4) if every else None
-    return made
-
-
-def _kinds(slices: Slices) -> dict[str, str]:
-    """Right answer -> label, where rows carry one and no two disagree."""
-    found: dict[str, str] = {}
-    clash: Counter[str] = Counter()
-    for row in (row for rows in slices.values() for row in rows):
-        label = dict(row.labels).get("intent") or dict(row.labels).get("label")
-        if label is not None:
-            clash[row.answer] += found.setdefault(row.answer, label) != label
-    return {answer: label for answer, label in found.items() if not clash[answer]}
-
-
-def _speed(lines: Sequence[Line]) -> dict[str, float | None]:
-    seconds = sorted(float(x["latency_s"]) for x in lines if math.isfinite(float(x["latency_s"])))
-    tokens = [int(x["tokens"]) for x in lines if x.get("tokens") is not None]
-    return {
-        "latency_p50_s": round(statistics.median(seconds), 4) if seconds else None,
-        "latency_p95_s": round(seconds[math.ceil(0.95 * len(seconds)) - 1], 4) if seconds else None,
-        "answer_tokens": round(statistics.fmean(tokens), 2) if tokens else None,
-    }
-
-
-def _round(values: Mapping[str, float] | None) -> dict[str, float | None]:
-    return {name: round(v, 6) if math.isfinite(v) else None for name, v in (values or {}).items()}

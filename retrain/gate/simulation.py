@@ -1,4 +1,4 @@
-"""How often the gate errs: contests with a known truth, many times over. `python -m retrain.gate_simulation`.
+"""How often the gate errs: contests with a known truth, many times over. `python -m retrain.gate.simulation`.
 
 In: true differences and shares of discordant pairs. Out: a table of verdicts, the one in README.md.
 Must never know: real answers. Seeded, so that the table is the same on every machine.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent.types import Verdict, VerdictKind
-from retrain.gate import Bounds, Evidence, judge, more_needed
+from retrain.gate.verdict import Bounds, Evidence, judge, more_needed
 
 if TYPE_CHECKING:
     from numpy.random import Generator

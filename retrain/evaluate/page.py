@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from html import escape
 
 from agent.types import Check
-from retrain import eval_show as show
+from retrain.evaluate import show
 
 WORDS = {True: "holds", False: "fails", None: "open"}
 STYLE = """

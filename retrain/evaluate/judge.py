@@ -21,7 +21,7 @@ from agent.quality.remote import Remote
 from agent.quality.rubric import RubricJudge
 from agent.types import Exchange, Grade, Message, Outcome, RemoteFault
 from retrain.curate.rows import Row
-from retrain.intervals import mean, wilson, z_of
+from retrain.gate.intervals import mean, wilson, z_of
 from retrain.order import JudgePart
 
 FIRST, SECOND, TIE = "first", "second", "tie"

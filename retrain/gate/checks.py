@@ -1,4 +1,4 @@
-"""The lines of the gate's table: each says what it claims, when it holds, and when it fails for sure (pure).
+"""The lines of the gate's table about paired answers: what each claims, when it holds, when it fails for sure (pure).
 
 In: paired answers, a level and a bound. Out: a Check. Must never know: the other lines, what the verdict is.
 
@@ -8,21 +8,19 @@ only when there is a sign of harm). Whether it fails for sure is decided at a le
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
 from typing import Protocol
 
 from agent.types import Check
-from retrain.intervals import Interval, below, mean, more_pairs, paired_difference, wilson, z_of
+from retrain.gate.intervals import Interval, below, more_pairs, paired_difference, z_of
+from retrain.gate.lines import line
 
 _TINY = 1e-12
 """Slack for sums that should be equal and are not, by rounding."""
 
 
 class Pairs(Protocol):
-    """Paired answers; `retrain.gate.Paired` is the real one."""
+    """Paired answers; `retrain.gate.verdict.Paired` is the real one."""
 
     @property
     def n(self) -> int:
@@ -39,21 +37,6 @@ class Pairs(Protocol):
     @property
     def difference(self) -> float:
         """Accuracy of the challenger minus the other's."""
-
-
-class Test(Protocol):
-    """One line of the table."""
-
-    @property
-    def name(self) -> str:
-        """What people call it; never twice in one table."""
-
-    @property
-    def p_fails(self) -> float:
-        """p-value of "the challenger does what this line asks": small when it surely does not."""
-
-    def check(self, fail_level: float) -> Check:
-        """The line, with a sure failure decided at this level."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +67,14 @@ class _Difference:
         counts = (self.pairs.wins, self.pairs.losses, self.pairs.n)
         return more_pairs(*counts, margin=margin, truth=truth, alpha=self.level)
 
-    def line(self, ends: Interval, *, holds: bool, says: str, more: int | None) -> Check:
+    def settle(self, ends: Interval, *, holds: bool, says: str, more: int | None) -> Check:
         """The check. A line that fails for sure never holds."""
         passed = False if ends[1] < self.asked else True if holds else None
         if passed is None:
             says += f"; about {more} more pairs would show it" if more else "; no number of pairs would show it soon"
         values = (self.pairs.difference, *ends)
         said = f"{_points(*values)} {says}"
-        return _check(self.name, passed, values, self.asked, self.pairs.n, said, more if passed is None else None)
+        return line(self.name, passed, values, self.asked, self.pairs.n, said, more if passed is None else None)
 
 
 @dataclass(frozen=True)
@@ -111,7 +94,7 @@ class Better(_Difference):
         holds = low > 0 and self.pairs.difference >= self.gain - _TINY
         more = self.more(0.0, max(self.pairs.difference, self.gain, 0.005))
         says = f"against the champion; {self.gain:+.1%} are needed"
-        return self.line((low, high), holds=holds, says=says, more=more)
+        return self.settle((low, high), holds=holds, says=says, more=more)
 
 
 @dataclass(frozen=True)
@@ -130,7 +113,7 @@ class NotWorse(_Difference):
         low, high = self.ends(fail_level)
         more = self.more(-self.allowed, 0.0)
         says = f"against the champion; {-self.allowed:+.1%} is let pass"
-        return self.line((low, high), holds=low >= -self.allowed - _TINY, says=says, more=more)
+        return self.settle((low, high), holds=low >= -self.allowed - _TINY, says=says, more=more)
 
 
 @dataclass(frozen=True)
@@ -147,7 +130,7 @@ class BeatsBase(_Difference):
         low, high = self.ends(fail_level)
         more = self.more(0.0, max(self.pairs.difference, 0.02))
         says = "against the bare model; more than 0 is needed"
-        return self.line((low, high), holds=low > 0, says=says, more=more)
+        return self.settle((low, high), holds=low > 0, says=says, more=more)
 
 
 @dataclass(frozen=True)
@@ -171,100 +154,7 @@ class Guard(_Difference):
         surely = paired_difference(self.pairs.wins, self.pairs.losses, self.pairs.n, z_of(self.level))[1]
         holds = self.pairs.difference >= -self.allowed - _TINY or surely >= 0
         says = f"against the champion; guarded: a clear loss beyond {-self.allowed:+.1%} stops it"
-        return self.line((low, high), holds=holds, says=says, more=self.more(-self.allowed, 0.0))
-
-
-@dataclass(frozen=True)
-class Formed:
-    """A guard without a champion: the share of answers in form."""
-
-    name: str
-    well_formed: Sequence[bool]
-    level: float
-    share: float
-
-    @property
-    def p_fails(self) -> float:
-        """Small when the challenger surely does not do what is asked."""
-        n = len(self.well_formed)
-        if n == 0:
-            return 1.0
-        distance = sum(self.well_formed) - n * self.share
-        return NormalDist().cdf(distance / math.sqrt(n * self.share * (1 - self.share)))
-
-    def check(self, fail_level: float) -> Check:
-        """The line: holds by its estimate, fails by its interval."""
-        n, good = len(self.well_formed), sum(self.well_formed)
-        found = good / n if n else 0.0
-        low, high = wilson(good, n, z_of(self.level))[0], wilson(good, n, z_of(fail_level))[1]
-        passed = None if n == 0 else True if found >= self.share else False if high < self.share else None
-        says = f"{good} of {n} answers are whole and in form; {self.share:.0%} are needed"
-        return _check(self.name, passed, (found, low, high), self.share, n, says)
-
-
-@dataclass(frozen=True)
-class Latency:
-    """A guard against a clear slowdown: machines are noisy, so only a whole interval beyond the bound fails."""
-
-    name: str
-    ratios: Sequence[float]
-    level: float
-    most: float
-
-    @property
-    def p_fails(self) -> float:
-        """Small when the challenger surely does not do what is asked."""
-        logs = self._logs
-        spread = stdev(logs) if len(logs) > 1 else 0.0
-        distance = math.log(self.most) - (fmean(logs) if logs else 0.0)
-        if len(logs) < 2:
-            return 1.0
-        if spread == 0:
-            return float(distance >= 0)
-        return NormalDist().cdf(distance * math.sqrt(len(logs)) / spread)
-
-    @property
-    def _logs(self) -> list[float]:
-        return [math.log(ratio) for ratio in self.ratios]
-
-    def check(self, fail_level: float) -> Check:
-        """The line, in times the champion's latency (geometric mean of ratios)."""
-        logs = self._logs
-        if not logs:
-            return _check(self.name, True, (1.0, 0.0, math.inf), self.most, 0, "not measured")
-        low = math.exp(min(mean(logs, z_of(fail_level))[0], 50.0))
-        high = math.exp(min(mean(logs, z_of(self.level))[1], 50.0))
-        ratio = math.exp(fmean(logs))
-        says = f"{ratio:.2f} times the champion's latency [{low:.2f}, {high:.2f}]; up to {self.most:g} is let pass"
-        return _check(self.name, low <= self.most, (ratio, low, high), self.most, len(logs), says)
-
-
-def enough(sizes: Mapping[str, int], needed: int, answers: int | None) -> Check:
-    """Is there anything to judge by: every slice has the rows, and the fresh one more than one right answer."""
-    least = min(sizes.values())
-    says = f"{', '.join(f'{n} {name}' for name, n in sizes.items())} examples, of {needed} needed each"
-    varied = answers is None or answers > 1 or sizes["fresh"] == 0
-    if not varied:
-        says += "; all fresh examples have the same right answer, which proves nothing: label other kinds too"
-    passed = True if least >= needed and varied else None
-    more = max(0, needed - least) or None
-    values = (float(least),) * 3
-    return _check("enough evidence", passed, values, needed, least, says, None if passed else more)
-
-
-def _check(
-    name: str,
-    passed: bool | None,
-    values: tuple[float, float, float],
-    bound: float,
-    n: int,
-    says: str,
-    more: int | None = None,
-) -> Check:
-    estimate, low, high = (float(value) if math.isfinite(value) else 1e9 for value in values)
-    return Check(
-        name=name, passed=passed, estimate=estimate, low=low, high=high, bound=float(bound), n=n, says=says, more=more
-    )
+        return self.settle((low, high), holds=holds, says=says, more=self.more(-self.allowed, 0.0))
 
 
 def _points(difference: float, low: float, high: float) -> str:

@@ -20,8 +20,7 @@ from rich.text import Text
 
 from agent.store import convert
 from agent.types import Verdict
-from retrain.eval_evidence import BASE, CHALLENGER, CHAMPION
-from retrain.evaluate import RECORD
+from retrain.evaluate.record import BASE, CHALLENGER, CHAMPION, FILE
 from serving.errors import InvalidInput
 
 COLUMNS = (
@@ -78,13 +77,11 @@ class Report:
 
 def read(folder: Path) -> Report:
     """The contest of one order. Raises InvalidInput when there is none in the folder."""
-    path = folder / RECORD
+    path = folder / FILE
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
     except FileNotFoundError as error:
-        raise InvalidInput(
-            f"{folder} holds no contest ({RECORD}): give an order that has reached evaluation"
-        ) from error
+        raise InvalidInput(f"{folder} holds no contest ({FILE}): give an order that has reached evaluation") from error
     except ValueError as error:
         raise InvalidInput(f"{path} cannot be read ({error}): it is no record of a contest") from error
     asked: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)

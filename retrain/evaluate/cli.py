@@ -31,14 +31,15 @@ def show(
     examples: Annotated[int, typer.Option(min=0, help="Examples of each change in the terminal.")] = 10,
 ) -> None:
     """The gate's table, the figures of all three models, and the examples that got better and worse."""
-    from retrain import eval_html, eval_show
+    from retrain.evaluate import page as pages
+    from retrain.evaluate import show as shows
 
-    report = eval_show.read(folder_of(order, settings))
+    report = shows.read(folder_of(order, settings))
     if html is None:
-        Console(soft_wrap=False).print(eval_show.tables(report, examples))
+        Console(soft_wrap=False).print(shows.tables(report, examples))
         return
     try:
-        html.write_text(eval_html.page(report), encoding="utf-8")
+        html.write_text(pages.page(report), encoding="utf-8")
     except OSError as error:
         raise InvalidInput(
             f"{html} cannot be written ({error.strerror}): give a file in a folder that exists"
