@@ -76,6 +76,7 @@ def create_app(
     app.add_middleware(Porch, roomy=ROOMY)
     _refusals(app)
     _metrics(app, render_metrics, render_openmetrics)
+    _probes(app, store)
 
     def look() -> tuple[Snapshot, dict[str, Any]]:
         known = live()
@@ -84,11 +85,6 @@ def create_app(
     @app.get("/")
     def status_page() -> HTMLResponse:
         return HTMLResponse(page(*look()), headers=_guarded(POLICY))
-
-    @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        store.last_rowid()
-        return {"status": "ok"}
 
     @app.get("/v1/status")
     def status() -> JSONResponse:
@@ -118,6 +114,19 @@ def create_app(
         return FileResponse(path, media_type="text/html", headers=_guarded(REPORT_POLICY))
 
     return app
+
+
+def _probes(app: FastAPI, store: Store) -> None:
+    """Whether the process lives: the event loop turns, what it stands on is not asked. Whether it is well: the store."""
+
+    @app.get("/livez")
+    async def livez() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        store.last_rowid()
+        return {"status": "ok"}
 
 
 def _metrics(app: FastAPI, text: Callable[[], bytes], openmetrics: Callable[[], bytes] | None) -> None:

@@ -235,6 +235,13 @@ def test_a_store_that_does_not_answer_is_a_503(app: FastAPI, store: Store) -> No
     assert answer.json()["error"].startswith("the store does not answer")
 
 
+def test_a_process_lives_without_its_store(app: FastAPI, store: Store) -> None:
+    """What holds the exchanges meanwhile must not be restarted for the database's fault."""
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("drop table exchange")
+    assert call(app, "GET", "/livez").json() == {"status": "ok"}
+
+
 def test_the_status_is_strict_json_even_with_infinite_evidence(app: FastAPI, store: Store) -> None:
     """A detector may say minus infinity; JSON has no word for it."""
     from agent.store import convert
