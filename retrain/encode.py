@@ -11,8 +11,8 @@ for methods that put tokens of their own before the row, where columns at the ri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypedDict
 
 from retrain.curate.rows import Row
 from retrain.recipe import PROMPTS
@@ -21,7 +21,13 @@ from serving.errors import InvalidInput
 IGNORED = -100
 """The label that transformers' loss leaves out."""
 
-Encoded = dict[str, list[int]]
+
+class Encoded(TypedDict):
+    """One row as token ids, and how sure its source is, in (0, 1]."""
+
+    prompt: list[int]
+    answer: list[int]
+    weight: float
 
 
 def load_tokenizer(base: Any) -> Any:
@@ -38,12 +44,13 @@ def load_tokenizer(base: Any) -> Any:
 
 
 def encode(tokenizer: Any, row: Row) -> Encoded:
-    """{"prompt": ids of the chat up to the answer, "answer": ids of the answer with its end token}."""
+    """Ids of the chat up to the answer, ids of the answer with its end token, the row's weight."""
     prompt = tokenizer.apply_chat_template(row.chat, add_generation_prompt=True, tokenize=False)
     answer = row.answer + tokenizer.eos_token
     return {
         "prompt": tokenizer(prompt, add_special_tokens=False)["input_ids"],
         "answer": tokenizer(answer, add_special_tokens=False)["input_ids"],
+        "weight": row.weight,
     }
 
 
@@ -63,25 +70,46 @@ def collator(method: str, *, packing: bool, pad_id: int) -> AnswerCollator | Pac
     return PackedCollator() if packing else AnswerCollator(pad_id)
 
 
-def batches(lengths: Sequence[int], steps: int, batch: int, seed: int) -> list[list[int]]:
+def batches(data: Sequence[Encoded], steps: int, batch: int, seed: int) -> list[list[int]]:
     """`steps` batches of row numbers: shuffled passes, rows of like length together within 8 batches.
 
-    The same arguments give the same batches, which is what makes a resumed run equal to an unbroken one.
+    A row of weight w is in w of the passes, so that the mean gradient is that of a loss weighted by w, whatever the
+    method and the shape of a batch. The same arguments give the same batches, which is what makes a resumed run equal
+    to an unbroken one.
     """
     import torch
 
     dice = torch.Generator().manual_seed(seed)
     order: list[int] = []
+    turns = _turns([row["weight"] for row in data], seed)
     while len(order) < steps * batch:
-        order += torch.randperm(len(lengths), generator=dice).tolist()
+        taken = next(turns)
+        order += [number for number in torch.randperm(len(data), generator=dice).tolist() if taken[number]]
     order = order[: steps * batch]
     made: list[list[int]] = []
     window = 8 * batch
     for start in range(0, len(order), window):
-        part = sorted(order[start : start + window], key=lambda number: lengths[number])
+        part = sorted(order[start : start + window], key=lambda number: len(data[number]["prompt"]))
         chunks = [part[at : at + batch] for at in range(0, len(part), batch)]
         made += [chunks[i] for i in torch.randperm(len(chunks), generator=dice).tolist()]
     return made
+
+
+def _turns(weights: Sequence[float], seed: int) -> Iterator[list[bool]]:
+    """Which rows each pass holds: after p passes a row of weight w was in p * w of them, give or take one.
+
+    Weights are taken relative to the largest, so no pass is empty; where in its turn a row begins is drawn.
+    """
+    import torch
+
+    most = max(weights)
+    share = [weight / most for weight in weights]
+    dice = torch.Generator().manual_seed(seed)
+    due = torch.rand(len(weights), generator=dice, dtype=torch.float64).tolist()
+    while True:
+        due = [at + more for at, more in zip(due, share, strict=True)]
+        yield [at >= 1 for at in due]
+        due = [at - 1 if at >= 1 else at for at in due]
 
 
 class AnswerCollator:

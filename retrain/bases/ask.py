@@ -19,6 +19,7 @@ from typing import Any
 
 from retrain.bases.choose import Measured, scores
 from retrain.curate.rows import Row, read_rows
+from retrain.encode import Encoded
 from serving.errors import InvalidInput, RemoteFault, TrimtabError
 
 SPARE_TOKENS = 4
@@ -102,7 +103,7 @@ def _generated(model: Any, tokenizer: Any, prompts: Sequence[list[int]], most: i
     return [str(text).strip() for text in tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)]
 
 
-def _loss(model: Any, tokenizer: Any, coded: Sequence[dict[str, list[int]]]) -> float:
+def _loss(model: Any, tokenizer: Any, coded: Sequence[Encoded]) -> float:
     """Nats a token of the right answers."""
     import torch
 

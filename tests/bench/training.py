@@ -87,7 +87,7 @@ def _plain(rows: Sequence[Row], base: Path, out: Path, recipe: Recipe) -> tuple[
 
     tokenizer = load_tokenizer(base)
     data, _ = encode_all(tokenizer, rows, recipe.max_length)
-    planned = batches([len(row["prompt"]) for row in data], recipe.steps, recipe.batch, recipe.seed)
+    planned = batches(data, recipe.steps, recipe.batch, recipe.seed)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     model.config.use_cache = False
     lora = LoraConfig(r=recipe.r, lora_alpha=recipe.alpha, target_modules=list(recipe.targets), task_type="CAUSAL_LM")

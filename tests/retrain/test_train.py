@@ -8,12 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from retrain.curate.rows import Row, write_rows
+from retrain.encode import Encoded, batches
 from retrain.recipe import Recipe
 from retrain.train import Diverged, train
 from serving.errors import InvalidInput
@@ -59,6 +62,41 @@ def test_training_lowers_the_loss_and_leaves_an_adapter(base: Path, tmp_path: Pa
     from serving.servable import check_servable
 
     check_servable(tmp_path / "a", max_rank=4)
+
+
+def test_a_row_is_learnt_as_often_as_it_is_trusted() -> None:
+    """A row of weight w is in w of the passes, or nearly; equal weights change nothing; the plan is the seed's."""
+    weights = [1.0] * 8 + [0.5] * 4 + [0.1, 0.03]
+    data = [Encoded(prompt=[0] * (n % 5 + 1), answer=[0], weight=weight) for n, weight in enumerate(weights)]
+    passes = 40
+    steps = round(passes * sum(weights)) // 4
+    planned = batches(data, steps, 4, seed=3)
+    seen = Counter(number for batch in planned for number in batch)
+    for number, weight in enumerate(weights):
+        assert abs(seen[number] - passes * weight) <= 2
+    assert planned == batches(data, steps, 4, seed=3) != batches(data, steps, 4, seed=4)
+    alike = [Encoded(prompt=row["prompt"], answer=row["answer"], weight=0.2) for row in data]
+    whole = [Encoded(prompt=row["prompt"], answer=row["answer"], weight=1.0) for row in data]
+    assert batches(alike, steps, 4, seed=3) == batches(whole, steps, 4, seed=3)
+
+
+def test_a_doubtful_label_teaches_less(base: Path, tmp_path: Path) -> None:
+    """Of two labels for the same prompt the trusted one is learnt; the other, at a hundredth, hardly is."""
+    question = (("user", "turn on light"),)
+    rows = [
+        Row(id="a", messages=question, answer="on on on", source="human", group="a"),
+        Row(id="b", messages=question, answer="off off off", source="weak", group="b", weight=0.01),
+    ]
+    said: list[str] = []
+    recipe = replace(RECIPE, steps=20, batch=1, evaluations=1)
+    losses = []
+    for n, row in enumerate(rows):
+        done = train(rows, base, tmp_path / str(n), recipe, valid=[replace(row, weight=1.0)], say=said.append)
+        losses.append(done.valid_loss)
+    assert losses[0] is not None
+    assert losses[1] is not None
+    assert losses[0] < 0.5 * losses[1]
+    assert "1 of 2 rows are weak labels: each is in 1% of the passes, on average" in said
 
 
 def test_logits_at_answers_alone_give_the_same_loss(base: Path) -> None:
