@@ -4,8 +4,9 @@ Lives here: the only line where the rooms profile and drift meet, and the transa
 Comes in: exchanges after a cursor. Goes out: profile, reading and alarm rows, and the new cursor, all in one commit.
 Must never know: what anybody will do about an alarm.
 
-One detector watches the stream of one version. It learns from the reference that the version brings
-(`reference.jsonl` in its folder), or from the first exchanges that the version answers.
+A detector watches the stream of one version: of the champion, or, while no champion is named, of each version that is
+seen. It learns from the reference that the version brings (`reference.jsonl` in its folder), or from the first
+exchanges that the version answers.
 """
 
 from __future__ import annotations
@@ -36,14 +37,32 @@ MEASURES = frozenset({"ks", "psi", "chi2", "mmd"})
 """Distances that are kept as readings; `trimtab profile --against` computes them all, with intervals."""
 
 
-@dataclass
-class _State:
-    """What must survive a restart: whose stream is watched, and the detector or what it is learning from."""
+MOST_STREAMS = 20
+"""Versions that are watched beside each other while no champion is named; profiles are made of all."""
 
-    version: str = ""
+
+@dataclass
+class _Kept:
+    """What must survive a restart of one version's stream: the detector, or what it is learning from."""
+
     learning: list[dict[str, Any]] = field(default_factory=list)
     detector: str = ""
     reference_rows: int = 0
+
+
+@dataclass
+class _Stream:
+    """The stream of one version. `kept.detector` is as of the last commit while `moved` is false."""
+
+    kept: _Kept = field(default_factory=_Kept)
+    detector: Detector | None = None
+    moved: bool = False
+
+
+@dataclass
+class _State:
+    """What must survive a restart beside the streams: windows that are filling, and what distances start from."""
+
     window_from: dict[str, int] = field(default_factory=dict)
     reference_window: dict[str, str] = field(default_factory=dict)
     text_off: bool = False
@@ -58,34 +77,30 @@ class Watch:
         self._redact = redact
         self._store = store
         self._stale = False
+        self._open = False
         self._recall()
 
     def _recall(self) -> None:
         """Everything as of the last commit."""
         self.cursor, state = self._store.load_state(STATE)
-        self._state = _State(**json.loads(state)) if state else _State()
-        self._detector = self._restored()
+        said: dict[str, Any] = json.loads(state) if state else {}
+        self._streams = _restored(_streams_of(said))
+        self._state = _State(**said)
         self._windows: dict[str, list[Features]] = {}
         self._references: dict[str, bytes] = {}
         self._recall_windows()
         self._stale = False
 
-    def _restored(self) -> Detector | None:
-        """The detector as of the last commit; None when there is none, or one of another version of this program."""
-        if not self._state.detector:
-            return None
-        try:
-            return Detector.restore(base64.b64decode(self._state.detector))
-        except InvalidInput:
-            self._state.version = ""  # it is then followed anew, as after a swap
-            return None
-
     @property
     def phase(self) -> str:
         """What the detector is doing, in words."""
-        if self._detector is not None:
+        streams = self._streams
+        if len(streams) > 1:
+            return f"watching {sum(s.detector is not None for s in streams.values())} of {len(streams)} versions"
+        learning = next(iter(streams.values()), _Stream())
+        if learning.detector is not None:
             return "watching"
-        return f"learning {len(self._state.learning)}/{self._settings.drift.reference_rows}"
+        return f"learning {len(learning.kept.learning)}/{self._settings.drift.reference_rows}"
 
     def tick(self, now: datetime) -> int:
         """Look at the next batch; returns how many exchanges it held.
@@ -101,9 +116,8 @@ class Watch:
 
     def _look(self, now: datetime) -> int:
         row = self._store.rollout(self._settings.alias)
-        if row is None:
-            return 0
-        if row.phase in ("steady", "drain") and row.champion != self._state.version:
+        self._open = row is None
+        if row is not None and row.phase in ("steady", "drain") and set(self._streams) != {row.champion}:
             self._follow(row.champion, now)
         batch = self._store.exchanges_after(self.cursor, BATCH)
         if not batch:
@@ -114,9 +128,10 @@ class Watch:
             if exchange.alias == self._settings.alias and exchange.profiled:
                 produced += self._text_off(exchange, now)
                 produced += self._profile(rowid, exchange)
-                alarms += self._watch(rowid, exchange)
-        produced += [row for rowid, alarm in alarms for row in self._said(rowid, alarm.at, alarm.evidence)]
-        produced += self._evidence(batch[-1][0], now)
+                alarms += self._watch(rowid, exchange, now)
+        for rowid, alarm in alarms:
+            produced += self._said(alarm.version, rowid, alarm.at, alarm.evidence)
+        produced += self._evidence(batch, now)
         self._commit(batch[-1][0], produced, alarms, now)
         return len(batch)
 
@@ -194,41 +209,56 @@ class Watch:
     # -- drift ------------------------------------------------------------------------------------
 
     def _follow(self, version: str, now: datetime) -> None:
-        """Another version answers now: its own reference, or learning from what it answers first."""
-        self._state.version, self._detector = version, None
-        self._state.learning, self._state.reference_rows = [], 0
+        """Another version answers now: its own reference, or learning from what it answers first.
+
+        A version that was watched already, without a reference of its own, is watched on.
+        """
         path = reference_path(self._settings, self._store, version)
+        stream = self._streams.get(version)
+        self._streams = {version: stream if stream is not None and path is None else _Stream()}
+        if stream is not None and path is None:
+            return
         if path is None:
             self._store.record("reference", f"{version} brings no reference: learning from its first answers", now)
             return
         records = read_reference(path)
-        self._fit(records)
+        self._fit(version, records)
         self._store.record("reference", f"watching {version} against its {len(records)} reference exchanges", now)
 
-    def _fit(self, records: Sequence[Record]) -> None:
+    def _fit(self, version: str, records: Sequence[Record]) -> None:
         drift = self._settings.drift
-        self._detector = Detector.fit(
+        detector = Detector.fit(
             records,
             alias=self._settings.alias,
-            version=self._state.version,
+            version=version,
             budget_rows=drift.budget_windows * drift.window_rows,
             seed=drift.seed,
         )
-        self._state.reference_rows = len(records)
-        self._state.learning = []
+        self._streams[version] = _Stream(_Kept(reference_rows=len(records)), detector, moved=True)
 
-    def _watch(self, rowid: int, exchange: Exchange) -> list[tuple[int, Alarm]]:
-        if exchange.version != self._state.version or not exchange.has_text:
+    def _stream(self, exchange: Exchange, now: datetime) -> _Stream | None:
+        """The stream that an exchange belongs to; None when nobody watches its version."""
+        known = self._streams.get(exchange.version)
+        if known is not None or not self._open or exchange.status != 200 or len(self._streams) >= MOST_STREAMS:
+            return known
+        self._streams[exchange.version] = _Stream()
+        self._store.record("reference", f"{exchange.version} is seen: learning from its first answers", now)
+        return self._streams[exchange.version]
+
+    def _watch(self, rowid: int, exchange: Exchange, now: datetime) -> list[tuple[int, Alarm]]:
+        stream = self._stream(exchange, now) if exchange.has_text else None
+        if stream is None:
             return []
         record = record_of(exchange)
         if not self._settings.drift.latency:
             record = replace(record, latency_s=None, ttft_s=None)
-        if self._detector is not None:
-            alarm = self._detector.update(record)
+        if stream.detector is not None:
+            stream.moved = True
+            alarm = stream.detector.update(record)
             return [] if alarm is None else [(rowid, alarm)]
-        self._state.learning.append({**asdict(record), "at": record.at.isoformat()})
-        if len(self._state.learning) >= self._settings.drift.reference_rows:
-            self._fit([_record(item) for item in self._state.learning])
+        stream.kept.learning.append({**asdict(record), "at": record.at.isoformat()})
+        if len(stream.kept.learning) >= self._settings.drift.reference_rows:
+            self._fit(exchange.version, [_record(item) for item in stream.kept.learning])
         return []
 
     def _text_off(self, exchange: Exchange, now: datetime) -> list[EventRow]:
@@ -242,19 +272,30 @@ class Watch:
             EventRow(at=now, kind="detector", text=text if off else "texts are stored: the detector goes on", data={})
         ]
 
-    def _evidence(self, rowid: int, now: datetime) -> list[ReadingRow]:
-        return self._said(rowid, now, self._detector.evidence if self._detector else None)
+    def _evidence(self, batch: Sequence[tuple[int, Exchange]], now: datetime) -> list[ReadingRow]:
+        """Where the detector stands after this batch, of each version that it held."""
+        last = {exchange.version: rowid for rowid, exchange in batch}
+        if len(self._streams) == 1:
+            last = {next(iter(self._streams)): batch[-1][0]}
+        produced: list[ReadingRow] = []
+        for version, rowid in last.items():
+            stream = self._streams.get(version)
+            if stream is not None:
+                evidence = stream.detector.evidence if stream.detector else None
+                produced += self._said(version, rowid, now, evidence)
+        return produced
 
-    def _said(self, rowid: int, at: datetime, evidence: float | None) -> list[ReadingRow]:
+    def _said(self, version: str, rowid: int, at: datetime, evidence: float | None) -> list[ReadingRow]:
         """What the detector says after an exchange; an alarm is said with the evidence that raised it."""
-        watching = self._detector
+        stream = self._streams[version]
+        watching, kept = stream.detector, stream.kept
         return convert.detector_rows(
             exchange_rowid=rowid,
             window_id="live",
-            version=self._state.version,
+            version=version,
             at=at,
-            reference_rows=self._state.reference_rows if watching else len(self._state.learning),
-            reference_wanted=self._state.reference_rows if watching else self._settings.drift.reference_rows,
+            reference_rows=kept.reference_rows if watching else len(kept.learning),
+            reference_wanted=kept.reference_rows if watching else self._settings.drift.reference_rows,
             evidence=evidence,
             threshold=watching.threshold if watching else None,
         )
@@ -275,10 +316,11 @@ class Watch:
     # -- one commit -------------------------------------------------------------------------------
 
     def _commit(self, cursor: int, produced: list[Any], alarms: list[tuple[int, Alarm]], now: datetime) -> None:
-        if self._detector is not None:
-            self._state.detector = base64.b64encode(self._detector.state()).decode()
-        else:
-            self._state.detector = ""
+        for stream in self._streams.values():
+            if stream.detector is not None and stream.moved:
+                stream.kept.detector = base64.b64encode(stream.detector.state()).decode()
+                stream.moved = False
+        state = asdict(self._state) | {"streams": {name: asdict(s.kept) for name, s in self._streams.items()}}
         vanished = {rowid: self.vanished(alarm) for rowid, alarm in alarms}
         with self._store.transaction() as session:
             session.add_all(produced)
@@ -286,8 +328,29 @@ class Watch:
                 session.add(convert.alarm_row(alarm, rowid, vanished[rowid]))
                 data = {"exchange_rowid": rowid, "evidence": alarm.evidence}
                 session.add(EventRow(at=now, kind="alarm", text=alarm.reason, data=data))
-            self._store.save_state(session, STATE, cursor, json.dumps(asdict(self._state)).encode())
+            self._store.save_state(session, STATE, cursor, json.dumps(state).encode())
         self.cursor = cursor
+
+
+def _streams_of(said: dict[str, Any]) -> dict[str, _Kept]:
+    """Takes the streams out of a state; one that an earlier program wrote holds a single one beside the rest."""
+    single = {name: said.pop(name) for name in ("version", *_Kept.__dataclass_fields__) if name in said}
+    streams = said.pop("streams", {})
+    if version := single.pop("version", ""):
+        streams[version] = single
+    return {name: _Kept(**kept) for name, kept in streams.items()}
+
+
+def _restored(streams: dict[str, _Kept]) -> dict[str, _Stream]:
+    """The streams as of the last commit; one of another version of this program is then followed anew."""
+    restored = {}
+    for name, kept in streams.items():
+        try:
+            detector = Detector.restore(base64.b64decode(kept.detector)) if kept.detector else None
+        except InvalidInput:
+            continue
+        restored[name] = _Stream(kept, detector)
+    return restored
 
 
 def _profiled(rows: Sequence[Features], at: datetime) -> bytes:

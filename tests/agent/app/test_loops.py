@@ -208,7 +208,8 @@ def test_a_detector_of_another_version_is_learnt_anew(store: Store, tmp_path: Pa
     Watch(chosen, store).tick(NOW)
     cursor, state = store.load_state(STATE)
     assert state is not None
-    old = json.loads(state) | {"detector": base64.b64encode(b"of another time").decode()}
+    old = json.loads(state)
+    old["streams"]["home-v1"]["detector"] = base64.b64encode(b"of another time").decode()
     with store.transaction() as session:
         store.save_state(session, STATE, cursor, json.dumps(old).encode())
     store.add_exchanges([exchange(n) for n in range(31, 41)])
@@ -216,3 +217,20 @@ def test_a_detector_of_another_version_is_learnt_anew(store: Store, tmp_path: Pa
     assert [event.text for event in store.events() if event.kind == "reference"] == [
         "watching home-v1 against its 200 reference exchanges"
     ] * 2
+
+
+def test_the_state_of_an_earlier_program_is_gone_on_with(store: Store, tmp_path: Path) -> None:
+    """Before versions were watched beside each other the one stream stood beside the rest: its evidence stays."""
+    chosen = settings(tmp_path)
+    store.add_exchanges([exchange(n) for n in range(1, 31)])
+    Watch(chosen, store).tick(NOW)
+    cursor, state = store.load_state(STATE)
+    assert state is not None
+    said = json.loads(state)
+    (version, kept), *others = said.pop("streams").items()
+    assert not others
+    with store.transaction() as session:
+        store.save_state(session, STATE, cursor, json.dumps(said | kept | {"version": version}).encode())
+    store.add_exchanges([exchange(n) for n in range(31, 41)])
+    assert Watch(chosen, store).tick(NOW) == 10
+    assert len([event for event in store.events() if event.kind == "reference"]) == 1
