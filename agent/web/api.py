@@ -117,7 +117,7 @@ def create_app(
 
 
 def _probes(app: FastAPI, store: Store) -> None:
-    """Whether the process lives (its event loop turns, no more is asked), and whether it is well (the store answers)."""
+    """Whether the process lives: its event loop turns, no more is asked. Whether it is well: the store answers."""
 
     @app.get("/livez")
     async def livez() -> dict[str, str]:
