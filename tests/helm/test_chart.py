@@ -1,69 +1,37 @@
-"""The chart must render, be valid Kubernetes, and start exactly what this repository is."""
+"""Each way to install must render, be valid Kubernetes, and start exactly what this repository is."""
 
 from __future__ import annotations
 
-import importlib
-import itertools
 import json
 import re
-import subprocess
-import sys
-from functools import cache
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
-from agent.settings import Settings, load
 from serving import launch
-from tests.needs import need, need_module
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-CHART = Path(__file__).resolve().parents[2] / "helm" / "trimtab"
-COMMAND = f"{Path(sys.executable).name} tests/helm/fetch.py"
-INSTALLS = ("minimal", "full")
-every_install = pytest.mark.parametrize("install", INSTALLS)
-
-
-def helm(*args: str) -> subprocess.CompletedProcess[str]:
-    """Run helm, whatever it says."""
-    program = need("helm", COMMAND)
-    return subprocess.run([program, *args], cwd=CHART, capture_output=True, text=True, check=False)
-
-
-@cache
-def rendered(install: str) -> str:
-    """All manifests of one way to install, as YAML."""
-    ran = helm("template", "demo", ".", "-f", f"ci/{install}-values.yaml", "--namespace", "models")
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
-
-
-def manifests(install: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """(kind, name) -> manifest."""
-    found = [item for item in yaml.safe_load_all(rendered(install)) if item]
-    return {(item["kind"], item["metadata"]["name"]): item for item in found}
-
-
-def pod(install: str) -> dict[str, Any]:
-    """The pod's spec."""
-    spec: dict[str, Any] = manifests(install)["Deployment", "demo-trimtab"]["spec"]["template"]["spec"]
-    return spec
-
-
-def settings(install: str, folder: Path) -> Settings:
-    """The sidecar's settings, read by the sidecar's own reader."""
-    path = folder / "agent.yaml"
-    path.write_text(manifests(install)["ConfigMap", "demo-trimtab"]["data"]["agent.yaml"])
-    return load(path)
-
-
-def env(container: dict[str, Any]) -> dict[str, Any]:
-    """A container's environment: values, or where they come from."""
-    return {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
+from serving.middleware import TapSettings
+from tests.helm.chart import (
+    CHART,
+    INSTALLS,
+    NAME,
+    ROOT,
+    containers,
+    env,
+    every_install,
+    every_serving,
+    helm,
+    manifests,
+    mounts,
+    named,
+    pod,
+    pods,
+    settings,
+)
+from tests.helm.schemas import fits
 
 
 @every_install
@@ -74,81 +42,304 @@ def test_helm_has_nothing_to_complain_of(install: str) -> None:
 
 
 @every_install
-def test_every_manifest_is_valid_kubernetes(install: str) -> None:
-    """Each manifest must fit the schema of its kind, without a field that Kubernetes does not know."""
-    need_module("kubernetes_validate", "pip install kubernetes-validate==1.37.0")
-    kubernetes_validate: Any = importlib.import_module("kubernetes_validate")
-    checked = 0
-    for (kind, _), manifest in manifests(install).items():
-        if kind not in ("ServiceMonitor", "PrometheusRule"):  # custom resources: checked below
-            kubernetes_validate.validate(manifest, "1.37", strict=True)
-            checked += 1
-    assert checked >= 5
+def test_every_manifest_is_valid(install: str) -> None:
+    """Each manifest must fit the schema of its kind, without a field that its reader does not know."""
+    for manifest in manifests(install).values():
+        fits(manifest)
+    assert len(manifests(install)) >= 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "breach"),
+    [
+        ("ServiceMonitor", lambda spec: spec["endpoints"][0].update(ports="agent")),
+        ("PrometheusRule", lambda spec: spec["groups"][0]["rules"][0].update(alert="Both")),
+        ("PrometheusRule", lambda spec: spec["groups"][0]["rules"][0].pop("expr")),
+    ],
+)
+def test_the_small_schemas_see_a_fault(kind: str, breach: Any) -> None:
+    """A schema that lets everything pass would prove nothing."""
+    manifest = deepcopy(manifests("full")[kind, NAME])
+    breach(manifest["spec"])
+    with pytest.raises(jsonschema.ValidationError):
+        fits(manifest)
+
+
+# ------------------------------------------------------------------------------------------------ the sidecar
 
 
 @every_install
 def test_the_sidecar_can_read_its_settings(install: str, tmp_path: Path) -> None:
-    """Paths and ports of the pod are the chart's own, whatever the values say; all else is the user's."""
+    """Paths and ports of the pod are the chart's own; all else is the user's."""
     read = settings(install, tmp_path)
-    assert read.home == Path("/var/lib/trimtab")
+    assert read.home == Path("/var/lib/trimtab/home")
     assert (read.http.host, read.http.port) == ("0.0.0.0", 8321)  # noqa: S104  # inside the pod
-    assert read.engine.url == "http://127.0.0.1:8000"
-    assert read.alias == {"minimal": "home", "full": "support"}[install]
+    assert read.alias == {"full": "support", "observe": "support"}.get(install, "home")
+    if install not in ("attach", "observe"):
+        argument = next(a for a in pod(install)["containers"][0]["args"] if a.startswith("--max-lora-rank="))
+        assert argument == f"--max-lora-rank={read.engine.max_lora_rank}"
+        assert read.engine.url == "http://127.0.0.1:8000"
 
 
-@every_install
-def test_the_engine_is_started_as_serving_starts_it(install: str, tmp_path: Path) -> None:
-    """The chart must give vLLM the arguments and the environment that `trimtab serve` gives it."""
-    engine = pod(install)["containers"][0]
-    plain = launch.ServeSettings(model=Path("/models/x"), cpu=False)
-    argv, environment = launch.command(plain, {})
-    ours = {arg.split("=")[0] for arg in engine["args"]} - {"--enforce-eager", "--dtype"}
-    assert engine["command"][1:] == argv[1:3]
-    assert ours <= set(argv)
-    assert {"--middleware=serving.middleware.Trimtab", "--enable-lora"} <= set(engine["args"])
-    told = env(engine)
-    assert {name: told[name] for name in launch.ENGINE_ENV} == launch.ENGINE_ENV
-    read = settings(install, tmp_path)
-    assert told["TRIMTAB_SOCKET"] == str(read.socket)
-    assert f"--served-model-name={read.engine.base_model}" in engine["args"]
-    assert set(environment) >= {"TRIMTAB_SOCKET", "TRIMTAB_TOKEN", "PYTHONPATH"}
+def test_what_the_values_say_of_the_model_reaches_the_sidecar(tmp_path: Path) -> None:
+    """The first champion, the base to retrain from and the runbook have one place in the values."""
+    full = settings("full", tmp_path)
+    assert (full.champion, full.retrain.base_model_path) == (
+        Path("/models/llama/support-v1"),
+        Path("/models/llama/base"),
+    )
+    assert full.notify.runbook == "https://wiki.example/trimtab-runbook"
+    assert (full.drift.window_rows, full.quality.floor) == (200, 0.8)
+    assert settings("cpu", tmp_path).champion is None
 
 
-@every_install
-def test_both_sides_see_the_same_files_and_hold_the_same_token(install: str) -> None:
-    """An adapter must have one path for the sidecar and the engine, and the engine must not write the state."""
-    engine = pod(install)["containers"][0]
-    sidecar = pod(install)["initContainers"][1]
-    mounts = [{m["name"]: m for m in side["volumeMounts"]} for side in (engine, sidecar)]
-    for volume in ("state", "models"):
-        assert mounts[0][volume]["mountPath"] == mounts[1][volume]["mountPath"]
-    assert mounts[0]["state"]["readOnly"] is True
-    assert "readOnly" not in mounts[1]["state"]
-    assert env(engine)["TRIMTAB_TOKEN"] == env(sidecar)["TRIMTAB_TOKEN"]
-    assert env(engine)["PYTHONPATH"] == mounts[0]["middleware"]["mountPath"]
-    named = {volume["name"] for volume in pod(install)["volumes"]}
-    assert {m["name"] for side in mounts for m in side.values()} <= named
-
-
-@every_install
-def test_the_sidecar_is_native_and_locked_down(install: str) -> None:
-    """It must outlive the engine, run as nobody in particular, and have no rights in the cluster."""
-    middleware, sidecar = pod(install)["initContainers"]
+@every_serving
+def test_the_sidecar_is_native(install: str) -> None:
+    """Up before the engine, gone after it, and no reason for the engine to wait when the sidecar is not well."""
+    spec = pod(install)
+    assert [c["name"] for c in containers(spec)] == ["trimtab-middleware", "trimtab-agent", "vllm"]
+    middleware, sidecar = spec["initContainers"]
     assert sidecar["restartPolicy"] == "Always"
     assert "restartPolicy" not in middleware
-    for container in (middleware, sidecar):
-        context = container["securityContext"]
-        assert context["runAsNonRoot"] is True
-        assert context["readOnlyRootFilesystem"] is True
-        assert context["capabilities"] == {"drop": ["ALL"]}
-    assert pod(install)["automountServiceAccountToken"] is False
+    assert "startupProbe" not in sidecar
+    assert "readinessProbe" not in sidecar
+    assert sidecar["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "agent"}
 
 
 @every_install
-def test_only_one_pod_writes_the_store(install: str) -> None:
+def test_every_secret_comes_from_one_secret(install: str) -> None:
+    """The sidecar gets each secret that the program reads, none stands in a manifest, and only the token is a must."""
+    told = env(named(pod(install), "trimtab-agent")) if install != "attach" else {}
+    where = {"full": "my-secrets"}.get(install, NAME)
+    for name, source in told.items():
+        if name in ("TRIMTAB_STORE_URL", "HOME"):
+            continue
+        reference = source["secretKeyRef"]
+        key = name.removeprefix("TRIMTAB_").lower().replace("_", "-")
+        assert reference == {"name": where, "key": key} | ({} if key == "token" else {"optional": True})
+    made = {name for kind, name in manifests(install) if kind == "Secret"}
+    assert made == (set() if install == "full" else {NAME})
+
+
+def test_a_secret_that_is_made_opens_no_door_by_chance() -> None:
+    """Each token is its own and long; addresses are those of the values."""
+    data = manifests("attach")["Secret", NAME]["data"]
+    assert set(data) == {"token", "attach-token", "alert-token", "policy-token", "notify-urls"}
+    tokens = {value for key, value in data.items() if key.endswith("token")}
+    assert len(tokens) == 4
+    assert all(len(token) == 56 for token in tokens)
+
+
+# ------------------------------------------------------------------------------------------------- the engine
+
+
+@every_serving
+def test_the_engine_is_started_as_serving_starts_it(install: str, tmp_path: Path) -> None:
+    """The chart must give vLLM the arguments and the environment that `trimtab serve` gives it, no fewer."""
+    engine = named(pod(install), "vllm")
+    cpu = install == "cpu"
+    argv, environment = launch.command(launch.ServeSettings(model=Path("/models/x"), cpu=cpu), {})
+    ours = {arg.split("=")[0] for arg in engine["args"] if arg.startswith("--")}
+    theirs = {arg for arg in argv[1:] if arg.startswith("--")}
+    assert engine["command"][1:] == argv[1:3]
+    assert ours - theirs == ({"--tensor-parallel-size", "--dtype"} if install == "full" else set())
+    assert theirs - ours == set()
+    place = engine["args"].index("--lora-target-modules") + 1
+    assert tuple(engine["args"][place : place + len(launch.LORA_MODULES)]) == launch.LORA_MODULES
+    told = env(engine)
+    wanted = launch.ENGINE_ENV | (launch.CPU_ENV if cpu else {})
+    assert {name: told.get(name) for name in wanted} == wanted
+    assert environment.keys() <= told.keys()
+    assert f"--served-model-name={settings(install, tmp_path).engine.base_model}" in engine["args"]
+
+
+@every_serving
+def test_both_sides_see_the_same_files_and_hold_the_same_token(install: str, tmp_path: Path) -> None:
+    """An adapter must have one path for both, the socket lies where the sidecar opens it, and the engine only reads."""
+    engine, sidecar = named(pod(install), "vllm"), named(pod(install), "trimtab-agent")
+    read = settings(install, tmp_path)
+    for path in (read.home / "adapters", Path("/models"), read.socket):
+        seen = [_behind(side, path) for side in (engine, sidecar)]
+        assert seen[0][0] == seen[1][0], path
+        assert seen[0][1]["readOnly"] is True
+    assert "readOnly" not in _behind(sidecar, read.home)[1]
+    assert env(engine)["TRIMTAB_TOKEN"] == env(sidecar)["TRIMTAB_TOKEN"]
+    assert env(engine)["PYTHONPATH"] == "/middleware"
+    tap = TapSettings.read({name: value for name, value in env(engine).items() if isinstance(value, str)})
+    assert tap.socket == str(read.socket)
+    assert tap.buffer_bytes == 64 * 1024 * 1024
+
+
+def _behind(container: dict[str, Any], path: Path) -> tuple[tuple[str, str], dict[str, Any]]:
+    """What lies under a path in a container: (volume, folder in it), and the mount."""
+    at = next(str(p) for p in (path, *path.parents) if str(p) in mounts(container))
+    mount = mounts(container)[at]
+    inside = Path(mount.get("subPath", "")) / path.relative_to(at)
+    return (mount["name"], str(inside)), mount
+
+
+@every_serving
+def test_a_pod_is_ready_when_the_alias_answers(install: str) -> None:
+    """Before the adapter is loaded, clients would be told that there is no such model; without one, health will do."""
+    probe = named(pod(install), "vllm")["readinessProbe"]
+    if install == "cpu":
+        assert probe["httpGet"]["path"] == "/health"
+        return
+    program = probe["exec"]["command"][2]
+    compile(program, "probe", "exec")
+    assert "127.0.0.1:8000/v1/models" in program
+    assert f'"{"support" if install == "full" else "home"}" not in names' in program
+
+
+def test_gpus_are_asked_for_and_used() -> None:
+    """As many as the values say, and vLLM spreads the model over them; none on a CPU."""
+    full, minimal, cpu = (named(pod(name), "vllm") for name in ("full", "minimal", "cpu"))
+    assert full["resources"]["limits"] == {"nvidia.com/gpu": 2, "memory": "64Gi"}
+    assert "--tensor-parallel-size=2" in full["args"]
+    assert minimal["resources"] == {"limits": {"nvidia.com/gpu": 1}}
+    assert "nvidia.com/gpu" not in json.dumps(cpu["resources"])
+
+
+# ---------------------------------------------------------------------------------------------- who may what
+
+
+@every_install
+def test_every_container_is_locked_down(install: str) -> None:
+    """Nobody in particular, no rights, nothing to write but what is mounted, in the cluster as on the node."""
+    seen = 0
+    for _, spec in pods(install):
+        assert spec["automountServiceAccountToken"] is False
+        for container in containers(spec):
+            assert container["securityContext"] == {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "runAsGroup": 10001,
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            }
+            assert "/tmp" in mounts(container) or container["name"] == "trimtab-middleware"
+            seen += 1
+    assert seen == {"attach": 0, "observe": 1}.get(install, 3)
+
+
+@every_install
+def test_what_is_mounted_is_there(install: str) -> None:
+    """Every mount has its volume, every volume a mount."""
+    for _, spec in pods(install):
+        used = {mount["name"] for container in containers(spec) for mount in container["volumeMounts"]}
+        assert used == {volume["name"] for volume in spec["volumes"]}
+
+
+@every_install
+def test_the_policy_opens_the_api_to_apps_and_the_sidecar_to_monitoring(install: str) -> None:
+    """Nobody else reaches the page with users' texts; the API is for whom the values name."""
+    spec = manifests(install)["NetworkPolicy", NAME]["spec"]
+    assert spec["podSelector"] == {"matchLabels": {"trimtab/sidecar": NAME}}
+    doors = {rule["ports"][0]["port"]: rule.get("from") for rule in spec["ingress"]}
+    assert all(doors[port] for port in doors.keys() & {"openai", "agent"})
+    shop = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    match install:
+        case "full":
+            feedback = shop | {"podSelector": {"matchLabels": {"app": "feedback"}}}
+            assert doors == {"openai": [shop], "agent": [feedback, monitoring]}
+        case "attach":
+            assert spec["ingress"] == [{"ports": [{"port": 1, "endPort": 8320}, {"port": 8322, "endPort": 65535}]}]
+        case "observe":
+            assert set(doors) == {"agent"}
+        case _:
+            assert doors == {"openai": [{"podSelector": {}}]}
+
+
+def test_the_way_out_is_closed_where_that_is_asked() -> None:
+    """DNS, the release's own pods, and what the values allow."""
+    spec = manifests("airgapped")["NetworkPolicy", NAME]["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert [[port["port"] for port in rule.get("ports", ())] for rule in spec["egress"]] == [[53, 53], [], [5432]]
+    assert all(rule.get("to") for rule in spec["egress"][1:])
+    assert manifests("full")["NetworkPolicy", NAME]["spec"]["policyTypes"] == ["Ingress"]
+
+
+def test_without_a_network_outside_every_image_comes_from_the_registry_within() -> None:
+    """No image name is left as it was, nothing is looked up in a hub, and nobody reports home."""
+    for _, spec in pods("airgapped"):
+        for container in containers(spec):
+            assert container["image"].startswith("registry.internal:5000/mirror/")
+        assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    told = env(named(pod("airgapped"), "vllm"))
+    assert (told["HF_HUB_OFFLINE"], told["DO_NOT_TRACK"], told["VLLM_NO_USAGE_STATS"]) == ("1", "1", "1")
+
+
+# ------------------------------------------------------------------------------------------- one pod and many
+
+
+@every_serving
+def test_only_one_pod_writes_a_file(install: str) -> None:
     """Two pods on one SQLite file would be one too many, also for the length of an update."""
-    spec = manifests(install)["Deployment", "demo-trimtab"]["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    spec = manifests(install)["Deployment", NAME]["spec"]
+    if "TRIMTAB_STORE_URL" not in env(named(pod(install), "trimtab-agent")):
+        assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+        assert mounts(named(pod(install), "trimtab-agent"))["/var/lib/trimtab"]["name"] == "trimtab-state"
+    else:
+        assert spec["strategy"]["type"] == "RollingUpdate"
+        home = next(v for v in pod(install)["volumes"] if v["name"] == "trimtab-home")
+        assert home == {"name": "trimtab-home", "emptyDir": {}}
+
+
+def test_many_pods_share_a_database_and_the_adapters() -> None:
+    """The address comes from a Secret, what the pods share lies on a claim that all can write, the socket does not."""
+    sidecar = named(pod("postgresql"), "trimtab-agent")
+    assert env(sidecar)["TRIMTAB_STORE_URL"] == {"secretKeyRef": {"name": "trimtab-db-app", "key": "uri"}}
+    shared = {path: mount["subPath"] for path, mount in mounts(sidecar).items() if mount["name"] == "trimtab-state"}
+    assert shared == {f"/var/lib/trimtab/home/{folder}": folder for folder in ("adapters", "orders", "reports")}
+    assert manifests("postgresql")["PersistentVolumeClaim", NAME]["spec"]["accessModes"] == ["ReadWriteMany"]
+    spec = manifests("postgresql")["Deployment", NAME]["spec"]
+    assert (spec["replicas"], spec["strategy"]["rollingUpdate"]) == (3, {"maxSurge": 1, "maxUnavailable": 0})
+
+
+def test_the_autoscaler_scales_the_engine_and_nothing_else_does() -> None:
+    """A fixed number of replicas in the Deployment would undo it at every upgrade."""
+    scaler = manifests("autoscaling")["HorizontalPodAutoscaler", NAME]["spec"]
+    deployment = manifests("autoscaling")["Deployment", NAME]
+    assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME}
+    assert "replicas" not in deployment["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 10)
+    assert [name for name in INSTALLS if ("HorizontalPodAutoscaler", NAME) in manifests(name)] == ["autoscaling"]
+
+
+@every_install
+def test_selectors_choose_what_they_should(install: str) -> None:
+    """Services, the budget and the policy choose the pods with the sidecar; labels of pods match their Deployment's."""
+    found = manifests(install)
+    for (kind, _), manifest in found.items():
+        if kind == "Deployment":
+            labels = manifest["spec"]["template"]["metadata"]["labels"]
+            assert manifest["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    sidecar = {"trimtab/sidecar": NAME}
+    assert found["Service", f"{NAME}-agent"]["spec"]["selector"] == sidecar
+    assert found["PodDisruptionBudget", NAME]["spec"]["selector"]["matchLabels"] == sidecar
+    if install != "attach":
+        labels = found["Deployment", NAME]["spec"]["template"]["metadata"]["labels"]
+        assert sidecar.items() <= labels.items()
+    served = [name for kind, name in found if kind == "Service"]
+    assert (NAME in served) is (install not in ("attach", "observe"))
+
+
+@every_install
+def test_ports_are_what_the_containers_open(install: str) -> None:
+    """A Service, a policy or a probe that names a port must name one that is there."""
+    for _, spec in pods(install):
+        ports = {p["name"]: p["containerPort"] for c in containers(spec) for p in c.get("ports", ())}
+        assert ports == ({"agent": 8321} if install == "observe" else {"agent": 8321, "openai": 8000})
+        for container in containers(spec):
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                if "httpGet" in container.get(probe, {}):
+                    assert container[probe]["httpGet"]["port"] in ports
+        for (kind, _), manifest in manifests(install).items():
+            if kind == "Service":
+                assert {p["targetPort"] for p in manifest["spec"]["ports"]} <= ports.keys()
 
 
 def test_what_exists_is_used_and_what_does_not_is_made() -> None:
@@ -158,70 +349,59 @@ def test_what_exists_is_used_and_what_does_not_is_made() -> None:
     assert {"Secret", "PersistentVolumeClaim"} <= made
     assert not {"Secret", "PersistentVolumeClaim"} & used
     volumes = {v["name"]: v for v in pod("full")["volumes"]}
-    assert volumes["state"]["persistentVolumeClaim"]["claimName"] == "my-state"
-    token = env(pod("full")["containers"][0])["TRIMTAB_TOKEN"]
-    assert token == {"secretKeyRef": {"name": "my-token", "key": "token"}}
+    assert volumes["trimtab-state"]["persistentVolumeClaim"]["claimName"] == "my-state"
+    for name in ("Secret", "PersistentVolumeClaim"):
+        assert manifests("minimal")[name, NAME]["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+@every_install
+def test_every_variable_is_one_that_the_program_reads(install: str) -> None:
+    """A variable of Trimtab's that nothing reads would be a promise that nobody keeps."""
+    read = {
+        name
+        for folder in ("agent", "serving", "retrain")
+        for path in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r"\"(TRIMTAB_[A-Z_]+)\"", path.read_text(encoding="utf-8"))
+    }
+    text = (CHART / "templates" / "_pod.tpl").read_text(encoding="utf-8")
+    said = set(re.findall(r"TRIMTAB_[A-Z_]+", text + json.dumps(list(manifests(install).values()))))
+    assert {"TRIMTAB_TOKEN", "TRIMTAB_SOCKET", "TRIMTAB_ALERT_TOKEN", "TRIMTAB_NOTIFY_URLS"} <= said
+    assert said - read == set()
+
+
+# ------------------------------------------------------------------------------------------------- monitoring
 
 
 def test_prometheus_scrapes_the_sidecar_alone() -> None:
     """The ServiceMonitor must choose the sidecar's Service and its port, not the API's."""
     found = manifests("full")
-    monitor = found["ServiceMonitor", "demo-trimtab"]["spec"]
+    monitor = found["ServiceMonitor", NAME]["spec"]
     wanted = set(monitor["selector"]["matchLabels"].items())
     chosen = [
         m for (kind, _), m in found.items() if kind == "Service" and wanted <= set(m["metadata"]["labels"].items())
     ]
-    assert [m["metadata"]["name"] for m in chosen] == ["demo-trimtab-agent"]
+    assert [m["metadata"]["name"] for m in chosen] == [f"{NAME}-agent"]
     assert monitor["endpoints"] == [{"port": "agent", "path": "/metrics", "interval": "30s"}]
-    assert chosen[0]["spec"].get("type", "ClusterIP") == "ClusterIP"
-    assert ("ServiceMonitor", "demo-trimtab") not in manifests("minimal")
+    assert chosen[0]["spec"]["type"] == "ClusterIP"
+    assert ("ServiceMonitor", NAME) not in manifests("minimal")
 
 
 def test_the_alerts_of_the_chart_are_those_outside_it() -> None:
     """The same groups, and links that lead to the runbook of who installs."""
-    rules = yaml.safe_load((CHART.parents[1] / "alerts" / "trimtab.rules.yaml").read_text(encoding="utf-8"))
+    rules = yaml.safe_load((ROOT / "alerts" / "trimtab.rules.yaml").read_text(encoding="utf-8"))
     text = json.dumps(rules).replace("alerts/RUNBOOK.md", "https://wiki.example/trimtab-runbook")
-    assert manifests("full")["PrometheusRule", "demo-trimtab"]["spec"] == json.loads(text)
-    assert ("PrometheusRule", "demo-trimtab") not in manifests("minimal")
+    assert manifests("full")["PrometheusRule", NAME]["spec"] == json.loads(text)
+    assert ("PrometheusRule", NAME) not in manifests("minimal")
 
 
 def test_the_dashboards_of_the_chart_are_those_outside_it() -> None:
     """Each in a ConfigMap of its own, with the label that Grafana's sidecar looks for."""
-    folder = CHART.parents[1] / "dashboards"
-    found = {name: m for (kind, name), m in manifests("full").items() if kind == "ConfigMap" and name != "demo-trimtab"}
-    assert set(found) == {f"demo-trimtab-{path.stem}" for path in folder.glob("*.json")}
+    folder = ROOT / "dashboards"
+    found = {name: m for (kind, name), m in manifests("full").items() if kind == "ConfigMap" and name != NAME}
+    assert set(found) == {f"{NAME}-{path.stem}" for path in folder.glob("*.json")}
     for path in folder.glob("*.json"):
-        made = found[f"demo-trimtab-{path.stem}"]
+        made = found[f"{NAME}-{path.stem}"]
         assert made["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert made["metadata"]["annotations"] == {"grafana_folder": "Models"}
         assert json.loads(made["data"][f"trimtab-{path.name}"]) == json.loads(path.read_text(encoding="utf-8"))
     assert [kind for kind, _ in manifests("minimal")].count("ConfigMap") == 1
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        ("engine.maxLora=3",),
-        ("engine.maxLoras=1",),
-        ("service.type=Hidden",),
-        ("model.path=/absolute",),
-        ("storage.size=plenty",),
-    ],
-)
-def test_wrong_values_are_refused(values: Sequence[str]) -> None:
-    """A key that does not exist, or a value that cannot be, must stop the installation."""
-    ran = helm("template", "demo", ".", *(part for value in values for part in ("--set", value)))
-    assert ran.returncode != 0
-    assert "values don't meet the specifications of the schema" in ran.stderr
-
-
-def test_every_value_has_a_sentence_above_it() -> None:
-    """Whoever installs must not have to guess."""
-    lines = (CHART / "values.yaml").read_text(encoding="utf-8").splitlines()
-    section = re.compile(
-        r" *(model|engine|agent|image|token|storage|service|networkPolicy|serviceMonitor|prometheusRule|dashboards):"
-    )
-    kubernetes = re.compile(r" +(limits|requests|cpu|memory|nvidia\.com/gpu):")
-    for above, line in itertools.pairwise(lines):
-        key = re.match(r" *[\w./]+:", line)
-        if key and not section.fullmatch(line) and not kubernetes.match(line):
-            assert re.fullmatch(r" *# \w.*\.", above), line

@@ -1,0 +1,119 @@
+{{/* Values that contradict each other, each refused in a sentence that names both. What one value may be: values.schema.json. */}}
+{{- define "trimtab.check" -}}
+{{- $v := .Values -}}
+
+{{- $of := dict "home" "storage" "champion" "model.champion" "http.host" "networkPolicy" "http.port" "service.port"
+      "store.url" "database.existingSecret" "store.pod" "the pod's own name" -}}
+{{- if ne $v.mode "observe" -}}
+{{- $_ := set $of "engine.url" "mode" -}}
+{{- $_ := set $of "engine.max_lora_rank" "engine.maxLoraRank" -}}
+{{- end -}}
+{{- range $key, $instead := $of -}}
+{{- $parts := splitList "." $key -}}
+{{- $section := $v.agent.settings -}}
+{{- if eq (len $parts) 2 -}}{{- $section = get $v.agent.settings (first $parts) | default dict -}}{{- end -}}
+{{- if hasKey $section (last $parts) -}}
+{{- fail (printf "agent.settings.%s and %s speak of the same thing: leave agent.settings.%s out, the chart sets it" $key $instead $key) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if eq $v.mode "serve" -}}
+{{- if not $v.model.existingClaim -}}
+{{- fail "mode is serve but model.existingClaim is empty: name the claim that holds the base model and the adapter" -}}
+{{- end -}}
+{{- if $v.attach.deployment -}}
+{{- fail (printf "mode is serve but attach.deployment is %q: set mode to attach, or leave attach.deployment out" $v.attach.deployment) -}}
+{{- end -}}
+{{- else -}}
+{{- if $v.autoscaling.enabled -}}
+{{- fail (printf "autoscaling.enabled is true but mode is %s: it scales the chart's own vLLM, so set mode to serve or scale yours yourself" $v.mode) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $v.mode "attach") (not $v.attach.deployment) -}}
+{{- fail "mode is attach but attach.deployment is empty: name your vLLM Deployment" -}}
+{{- end -}}
+{{- if and (eq $v.mode "attach") (eq $v.database.kind "sqlite") -}}
+{{- $theirs := lookup "apps/v1" "Deployment" .Release.Namespace $v.attach.deployment -}}
+{{- if gt (int (dig "spec" "replicas" 1 ($theirs | default dict))) 1 -}}
+{{- fail (printf "attach.deployment %s has several replicas but database.kind is sqlite, a file that one pod alone may write: set database.kind to postgresql" $v.attach.deployment) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if and (eq (int $v.engine.gpus) 0) (eq $v.engine.image.repository "vllm/vllm-openai") (eq $v.mode "serve") -}}
+{{- fail "engine.gpus is 0 but engine.image.repository is vllm/vllm-openai, which is built for GPUs: name a build of vLLM for CPUs" -}}
+{{- end -}}
+{{- range $kind := list "limits" "requests" -}}
+{{- if hasKey (get $v.engine.resources $kind | default dict) $v.engine.gpuResource -}}
+{{- fail (printf "engine.resources.%s names %s, and so does engine.gpus: write the number as engine.gpus alone" $kind $v.engine.gpuResource) -}}
+{{- end -}}
+{{- end -}}
+{{- $flags := dict "--model" "model.path" "--served-model-name" "agent.settings.engine.base_model" "--host" "networkPolicy" "--port" "service.port"
+      "--middleware" "mode" "--api-key" "secrets.existingSecret" "--enable-lora" "mode" "--max-loras" "engine.maxLoras" "--max-cpu-loras" "engine.maxLoras"
+      "--max-lora-rank" "engine.maxLoraRank" "--lora-target-modules" "engine.loraModules" "--max-model-len" "engine.maxModelLen"
+      "--max-num-seqs" "engine.maxNumSeqs" "--tensor-parallel-size" "engine.gpus" -}}
+{{- range $argument := $v.engine.extraArgs -}}
+{{- $flag := first (splitList "=" $argument) -}}
+{{- if or (eq $flag "--api-server-count") (eq $flag "-asc") -}}
+{{- fail "engine.extraArgs has --api-server-count, and mode needs adapters loaded at run time, which vLLM does with one API process only: raise engine.replicas instead" -}}
+{{- end -}}
+{{- if hasKey $flags $flag -}}
+{{- fail (printf "engine.extraArgs has %s, which %s says already: leave it out of engine.extraArgs" $flag (get $flags $flag)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $v.engine.extraEnv -}}
+{{- if or (hasPrefix "TRIMTAB_" .name) (has .name (list "PYTHONPATH" "VLLM_ALLOW_RUNTIME_LORA_UPDATING" "VLLM_USE_RUST_FRONTEND" "VLLM_API_KEY")) -}}
+{{- fail (printf "engine.extraEnv sets %s, on which mode %s depends: leave it out of engine.extraEnv" .name $v.mode) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if and $v.secrets.existingSecret $v.secrets.notifyUrls -}}
+{{- fail "secrets.existingSecret and secrets.notifyUrls are both set: put the addresses into your Secret, under the key notify-urls" -}}
+{{- end -}}
+
+{{- if and (eq $v.database.kind "postgresql") (not $v.database.existingSecret) -}}
+{{- fail "database.kind is postgresql but database.existingSecret is empty: name the Secret that holds the database's address" -}}
+{{- end -}}
+{{- if and (eq $v.database.kind "sqlite") $v.database.existingSecret -}}
+{{- fail (printf "database.existingSecret is %q but database.kind is sqlite: set database.kind to postgresql, or leave the Secret out" $v.database.existingSecret) -}}
+{{- end -}}
+{{- $many := or (gt (int $v.engine.replicas) 1) (and $v.autoscaling.enabled (gt (int $v.autoscaling.maxReplicas) 1)) -}}
+{{- $asks := ternary "autoscaling.enabled is true" (printf "engine.replicas is %d" (int $v.engine.replicas)) $v.autoscaling.enabled -}}
+{{- if and $many (eq $v.database.kind "sqlite") -}}
+{{- fail (printf "%s but database.kind is sqlite, a file that one pod alone may write: set database.kind to postgresql" $asks) -}}
+{{- end -}}
+{{- if and (or $many (gt (int $v.engine.maxSurge) 0)) (eq $v.database.kind "postgresql") (ne $v.storage.accessMode "ReadWriteMany") -}}
+{{- $asks := ternary $asks (printf "engine.maxSurge is %d" (int $v.engine.maxSurge)) $many -}}
+{{- fail (printf "%s but storage.accessMode is %s, and all pods read the same adapters: use a claim that is ReadWriteMany" $asks $v.storage.accessMode) -}}
+{{- end -}}
+{{- if and (gt (int $v.engine.maxSurge) 0) (eq $v.database.kind "sqlite") -}}
+{{- fail (printf "engine.maxSurge is %d but database.kind is sqlite, a file that one pod alone may write: set engine.maxSurge to 0" (int $v.engine.maxSurge)) -}}
+{{- end -}}
+{{- if and $v.storage.existingClaim $v.storage.className -}}
+{{- fail "storage.existingClaim and storage.className are both set: the class is for a claim that the chart makes, so leave one out" -}}
+{{- end -}}
+{{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) -}}
+{{- fail (printf "autoscaling.minReplicas is %d but autoscaling.maxReplicas is %d: the least must not exceed the most" (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) -}}
+{{- end -}}
+{{- if and $v.autoscaling.enabled (not $v.autoscaling.metrics) (not (dig "requests" "cpu" "" $v.engine.resources)) -}}
+{{- fail "autoscaling.enabled is true and autoscaling.metrics is empty, so it goes by CPU, but engine.resources.requests.cpu is not set: set one of the two" -}}
+{{- end -}}
+
+{{- $net := $v.networkPolicy -}}
+{{- if and $v.serviceMonitor.enabled $net.enabled (not $net.monitoringNamespace) (not $net.agentFrom) -}}
+{{- fail "serviceMonitor.enabled is true but networkPolicy.monitoringNamespace is empty, so Prometheus could not reach the sidecar: name its namespace" -}}
+{{- end -}}
+{{- if and $net.restrictEgress (not $net.enabled) -}}
+{{- fail "networkPolicy.restrictEgress is true but networkPolicy.enabled is false: enable the policy, or leave the way out open" -}}
+{{- end -}}
+{{- if and $net.restrictEgress (not $net.egressTo) -}}
+{{- if $v.secrets.notifyUrls -}}
+{{- fail "secrets.notifyUrls is set but networkPolicy.restrictEgress is true and networkPolicy.egressTo is empty: allow the way to the receivers" -}}
+{{- end -}}
+{{- if dig "quality" "judge_url" "" $v.agent.settings -}}
+{{- fail "agent.settings.quality.judge_url is set but networkPolicy.restrictEgress is true and networkPolicy.egressTo is empty: allow the way to the judge" -}}
+{{- end -}}
+{{- if eq $v.database.kind "postgresql" -}}
+{{- fail "database.kind is postgresql but networkPolicy.restrictEgress is true and networkPolicy.egressTo is empty: allow the way to the database" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
