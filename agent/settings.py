@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -147,6 +147,29 @@ class PolicySettings(_Section):
     """Exchanges since the onset of the drift that a retraining order needs to learn from."""
     retrain_on_drift_alone: bool = False
     """Open an order on a drift alarm even when measured quality holds; by default drift alone is only watched."""
+    truth_labels: int = Field(default=10, ge=2)
+    """Truth labels that an estimate must rest on before it is reason to retrain or to roll back."""
+    recovery: float = Field(default=0.02, ge=0, le=1)
+    """Hysteresis: once quality is low, the upper end of its interval must rise so far above what it fell below."""
+    confirm_s: float = Field(default=0.0, ge=0, le=_MOST_S)
+    """Seconds for which quality must have been low before that is reason to retrain."""
+    budget_days: float = Field(default=30.0, gt=0, le=_MOST_DAYS)
+    """Days, counted back from now, over which the two budgets below are spent."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """GPU-hours that orders may take within `budget_days`; one that would exceed it, if it takes as long as the last,
+    is not opened. None: no bound."""
+    order_gpus: float = Field(default=1.0, gt=0)
+    """GPUs that the job of an order holds while it runs: what turns its hours into GPU-hours."""
+    judge_money: float | None = Field(default=None, gt=0)
+    """Money for the judge's tokens within `budget_days`, in the currency of `judge_price`; when it is spent the judge
+    rests and quality is told from people's labels alone. None: no bound."""
+    judge_price: float | None = Field(default=None, gt=0)
+    """What a million tokens of the judge cost."""
+    quiet_hours: tuple[Annotated[str, Field(max_length=100)], ...] = ()
+    """Times in which no order is opened and no canary begins, such as `mon-fri 08:00-20:00`, `sat,sun 00:00-24:00` or
+    `22:00-06:00` (every day, over midnight), by the clock on the wall of `time_zone`. Rolling back goes on."""
+    time_zone: str | None = None
+    """The zone of `quiet_hours`, by its IANA name: `Europe/Berlin`, `UTC`."""
 
 
 class RetrainSettings(_Section):

@@ -245,7 +245,9 @@ class Action(enum.StrEnum):
     HOLD = "hold"
     WATCH = "watch"
     RETRAIN = "retrain"
+    CANARY = "canary"
     ROLL_BACK = "roll_back"
+    FROZEN = "frozen"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,6 +21,20 @@ POLICY = (
         kind="state-timeline",
     ),
     Panel(
+        title="What the decision rests on",
+        says="Facts that are true of the last decision; agent/policy/README.md says what each means.",
+        queries=((f"max by (fact) (trimtab_decision_fact{{{A}}})", "{{fact}}"),),
+        kind="state-timeline",
+    ),
+    Panel(
+        title="Budgets of the policy",
+        says="Share that is used of the GPU-hours and of the judge's money, for those that are set.",
+        queries=((f"max by (budget) (trimtab_policy_budget_used_ratio{{{N}}})", "{{budget}}"),),
+        unit="percentunit",
+        low=0,
+        lines=STEPPED,
+    ),
+    Panel(
         title="Alerts that asked for something",
         says="Wishes that came in by POST /v1/alerts, and those that the policy has not answered yet.",
         queries=(

@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -26,6 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from agent.app import memory
 from agent.app.asks import Asks
+from agent.app.freeze import freeze, frozen, thaw
 from agent.app.keep import EVERY_S, Janitor, text_gate
 from agent.app.loops import Loops
 from agent.app.monitors import Monitors
@@ -33,6 +34,7 @@ from agent.app.notices import Notices
 from agent.app.own import OwnRequests
 from agent.app.pulse import Pulse
 from agent.app.reports import Reports
+from agent.app.spending import Spending
 from agent.app.steer import Steer
 from agent.app.watch import Watch, read_reference
 from agent.export.notify import outlets
@@ -44,6 +46,9 @@ from agent.intake.redact import Redactor
 from agent.intake.sample import Sample
 from agent.intake.server import IntakeServer
 from agent.launch.local import LocalLauncher
+from agent.policy.decide import may_begin
+from agent.policy.hours import quiet
+from agent.policy.sane import check
 from agent.profile.features import features
 from agent.quality.judge import judge_of
 from agent.quality.room import feedback, judge_once
@@ -55,6 +60,7 @@ from agent.web.alerts import alerts
 from agent.web.api import create_app
 from agent.web.attach import attach
 from agent.web.connections import Connection, Rarely
+from agent.web.policy import policy
 from serving.engine import Engine
 
 log = logging.getLogger("trimtab")
@@ -66,10 +72,12 @@ class Agent:
     """Everything wired. `run` returns when `stop` is set."""
 
     def __init__(
-        self, settings: Settings, token: str, attach_token: str = "", alert_token: str = "", notify_urls: str = ""
-    ) -> None:
+        self, settings: Settings, token: str, attach_token: str = "", alert_token: str = "", notify_urls: str = "",
+        policy_token: str = "",
+    ) -> None:  # fmt: skip
+        check(settings)
         self.settings = settings
-        self._attach_token, self._alert_token = attach_token, alert_token
+        self._attach_token, self._alert_token, self._policy_token = attach_token, alert_token, policy_token
         self.started_at = now()
         self.store = open_store(settings.home)
         adopt(settings, self.store, self.started_at)
@@ -92,10 +100,11 @@ class Agent:
         )
         judge = judge_of(settings, token)
         self.judge = self.own.judge(judge) if settings.quality.judge_url is None else judge
-        self.rollout = Rollout(settings, self.store, self.engine, self._push)
+        self.rollout = Rollout(settings, self.store, self.engine, self._push, self._held)
         self.reports = Reports(settings, self.store)
         self.watch = Watch(settings, self.store, None if settings.capture.text == "none" else redactor.text)
         self.asks = Asks(self.store, settings.alias)
+        self.spending = Spending(settings, self.store)
         self.steer = Steer(settings, self.store, self.rollout.roll_back, self.asks)
         page = f"{url_of(settings.http.host, settings.http.port)}/"
         self.notices = Notices(settings, self.store, outlets([*settings.notify.urls, *notify_urls.split()]), page)
@@ -119,7 +128,7 @@ class Agent:
             settings=settings, store=self.store, gate=self.gate, intake=self.intake, loops=self.loops,
             pulse=self.pulse, shares=lambda: self.rollout.shares, now=now, started_at=self.started_at,
             judging=self.judge is not None, lock=Lock(),
-            more=lambda: self.asks.figures() | self.notices.figures(),
+            more=lambda: self.asks.figures() | self.notices.figures() | self._limits(),
         )  # fmt: skip
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -162,10 +171,29 @@ class Agent:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.intake.push_table, table)
 
+    def _held(self, at: datetime) -> str | None:
+        held = frozen(self.store, at)
+        return may_begin(self.settings, held.words if held else None, at)
+
+    def _freeze(self, by: str, reason: str, hours: float | None) -> str:
+        at = now()
+        return freeze(
+            self.store, by=by, reason=self._redact(reason), now=at, until=at + timedelta(hours=hours) if hours else None
+        )
+
+    def _thaw(self, by: str) -> str:
+        return thaw(self.store, by=by, now=now())
+
     def _judge(self, at: datetime) -> str:
         if self.judge is None:
             return "no judge is set"
-        judged = judge_once(self.store, self.judge, self.settings, at)
+        settings, resting = self.settings, self.spending.unpaid(at)
+        if resting:  # what passes meanwhile is left unjudged: nothing queues up for the day when there is money
+            asleep = settings.quality.model_copy(update={"sample_share": 0.0})
+            settings = settings.model_copy(update={"quality": asleep})
+        judged = judge_once(self.store, self.judge, settings, at)
+        if resting:
+            return "rests: the money of policy.judge_money is spent"
         return f"graded {judged.graded}, {judged.over_budget} over budget" + (
             f": {judged.fault}" if judged.fault else ""
         )
@@ -197,6 +225,26 @@ class Agent:
             "started_at": self.started_at,
             "own_requests": {"started": self.own.started, "finished": self.own.finished},
             "text_paused": self.gate.paused,
+            "policy": self._policy(),
+        }
+
+    def _limits(self) -> dict[str, object]:
+        known, held = self._policy(), frozen(self.store, now())
+        used = {name: known[name] for name in ("gpu_hours", "judge_money")}
+        return {
+            "budgets": {name: one["spent"] / one["budget"] for name, one in used.items() if one["budget"]},
+            "frozen_at": held.at if held else None,
+        }
+
+    def _policy(self) -> dict[str, Any]:
+        at, policy = now(), self.settings.policy
+        held = frozen(self.store, at)
+        spent = self.spending.look(self.store.orders(alias=self.settings.alias), at)
+        return {
+            "frozen": held.to_json() if held else None,
+            "quiet": quiet(policy.quiet_hours, policy.time_zone, at),
+            "gpu_hours": {"spent": spent.gpu_hours, "budget": policy.gpu_hours},
+            "judge_money": {"spent": spent.judge_money, "budget": policy.judge_money},
         }
 
     def _web(self) -> uvicorn.Server:
@@ -207,6 +255,7 @@ class Agent:
         )  # fmt: skip
         attach(app, self.doors, self._attach_token)
         alerts(app, lambda document: self.asks.take(document, now()), self._alert_token)
+        policy(app, self._freeze, self._thaw, self._policy_token)
         http = self.settings.http
         config = uvicorn.Config(
             app, host=http.host, port=http.port, log_level="warning", lifespan="off", http=Connection
@@ -217,8 +266,9 @@ class Agent:
 
 
 def run(
-    settings: Settings, *, token: str, attach_token: str = "", alert_token: str = "", notify_urls: str = ""
-) -> None:
+    settings: Settings, *, token: str, attach_token: str = "", alert_token: str = "", notify_urls: str = "",
+    policy_token: str = "",
+) -> None:  # fmt: skip
     """Run the agent until SIGTERM or Ctrl-C. Raises InvalidInput in one sentence when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for chatty in ("httpx", "apscheduler", "whylogs"):
@@ -227,7 +277,7 @@ def run(
     memory.one_arena()
     port = usable_port(settings.http.host, settings.http.port)
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
-    agent = Agent(settings, token, attach_token, alert_token, notify_urls)
+    agent = Agent(settings, token, attach_token, alert_token, notify_urls, policy_token)
     if not token:
         log.warning("TRIMTAB_TOKEN is not set: the engine's admin paths stay closed, so no adapter can be loaded")
     asyncio.run(_until_signal(agent))

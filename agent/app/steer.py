@@ -17,8 +17,10 @@ from sqlalchemy import func
 from sqlmodel import col, select
 
 from agent.app.asks import Asks
+from agent.app.freeze import frozen
+from agent.app.spending import Spending
 from agent.policy.asks import Ask
-from agent.policy.decide import Seen, decide, is_news
+from agent.policy.decide import Seen, decide, is_news, low_since
 from agent.policy.order import next_name, order_document
 from agent.quality.room import estimate_once
 from agent.settings import Settings
@@ -42,6 +44,7 @@ class Steer:
         """`roll_back(reason, now)` sends everyone back to the version before; `asks` are the wishes of alerts."""
         self._settings, self._store, self._roll_back = settings, store, roll_back
         self._asks = asks or Asks(store, settings.alias)
+        self._spending = Spending(settings, store)
 
     def tick(self, now: datetime) -> str:
         """Look, decide, and perform or record; says the decision's first reason."""
@@ -51,9 +54,13 @@ class Steer:
         alarm = self._alarm(rollout)
         onset = 0 if alarm is None else onset_rowid(alarm)
         asked = self._asks.standing(rollout, now)
-        seen = replace(self._seen(rollout, alarm, onset, now), asked=tuple((ask.action, ask.words) for ask in asked))
-        decision = decide(seen, self._settings)
         last = self._store.last_decision(self._settings.alias)
+        seen = replace(
+            self._seen(rollout, alarm, onset, now),
+            asked=tuple((ask.action, ask.words) for ask in asked),
+            low_since=low_since(last.seen if last else None, rollout.champion),
+        )
+        decision = decide(seen, self._settings)
         if last is not None and not is_news(decision, last.action, last.seen):
             return decision.reasons[0]
         if decision.action is Action.RETRAIN:
@@ -82,6 +89,7 @@ class Steer:
             estimate_once(store, rollout.challenger, settings, now)
         orders = store.orders(alias=rollout.alias)
         ended = next((o for o in orders if o.finished_at is not None), None)
+        held = frozen(store, now)
         return Seen(
             at=now,
             alias=rollout.alias,
@@ -97,6 +105,8 @@ class Steer:
             order_finished_age_s=(now - ended.finished_at).total_seconds() if ended and ended.finished_at else None,
             order_outcome=_outcome(ended),
             phase=self._phase(rollout),
+            frozen=held.words if held else None,
+            spent=self._spending.look(orders, now),
         )
 
     def _phase(self, rollout: RolloutRow) -> str:

@@ -28,6 +28,7 @@ KINDS: dict[str, About] = {
     "approval": "rollout",
     "alert": "alert",
     "disk": "disk",
+    "policy": "decision",
 }
 """Kinds of the record's lines that are news; the others (loaded, reference, ...) are for who reads the record."""
 GRAVE = ("rolled back", "failed", "is not what was evaluated", "gives other answers", "no texts are stored")

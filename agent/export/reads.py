@@ -27,7 +27,8 @@ class ProcessInfo:
     `loop_faults` counts what its outer ring caught; `event_loop_lag_s` is the longest wait of the last minute.
     `text_paused` and `text_dropped` say that texts are not stored for want of room, and of how many exchanges.
     `quality_floor`, `quality_objective`, `database_limit_bytes` and `judge_enabled` repeat the settings, so that alert
-    rules need no second copy of them. `judge` has the judge's counts: chosen, over_budget, failed.
+    rules need no second copy of them. `judge` has the judge's counts: chosen, over_budget, failed. `budgets` has the
+    share of each of the policy's budgets that is used, `frozen_at` is when a person stopped the automation.
     """
 
     version: str
@@ -56,6 +57,8 @@ class ProcessInfo:
     alerts_standing: Mapping[str, int] = field(default_factory=dict)
     notified: int = 0
     notify_failed: int = 0
+    budgets: Mapping[str, float] = field(default_factory=dict)
+    frozen_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,6 +228,14 @@ def adapters(known: Known) -> Iterator[Sample]:
         yield (known.seen.alias, adapter.name, adapter.status, adapter.digest, adapter.parent or ""), 1.0
 
 
+def facts(known: Known) -> Iterator[Sample]:
+    """What the newest decision rests on."""
+    seen = known.seen.decision.seen if known.seen.decision else {}
+    found = seen.get("facts")
+    for fact in found if isinstance(found, list) else ():
+        yield (known.seen.alias, str(fact)), 1.0
+
+
 READS: Mapping[str, Read] = {
     "trimtab_exchanges_total": exchanges,
     "trimtab_capture_assigned_total": alone(lambda k: k.seen.capture.assigned),
@@ -267,6 +278,9 @@ READS: Mapping[str, Read] = {
     "trimtab_judge_last_grade_timestamp_seconds": alone(judge_last),
     "trimtab_feedback_total": feedback,
     "trimtab_decision": one_of(ACTIONS, lambda k: k.seen.decision.action.value if k.seen.decision else None),
+    "trimtab_decision_fact": facts,
+    "trimtab_policy_budget_used_ratio": by_key("budgets"),
+    "trimtab_policy_frozen_timestamp_seconds": moment(lambda k: k.process.frozen_at),
     "trimtab_decision_timestamp_seconds": moment(lambda k: k.seen.decision.at if k.seen.decision else None),
     "trimtab_orders": orders,
     "trimtab_order_status": one_of(ORDER_STATUSES, lambda k: k.seen.orders[0].status if k.seen.orders else None),

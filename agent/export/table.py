@@ -99,6 +99,12 @@ QUALITY = (
 )
 COURSE = (
     _m("gauge trimtab_decision bool", "1 for the action that the policy last decided on.", "alias action", 40),
+    _m("gauge trimtab_decision_fact bool",
+       "1 for each fact that the last decision rests on; agent/policy/README.md lists them.", "alias fact", 400),
+    _m("gauge trimtab_policy_budget_used_ratio ratio",
+       "Share of a budget that is used, for those that are set: gpu_hours, judge_money.", "budget", 10),
+    _m("gauge trimtab_policy_frozen_timestamp_seconds unix seconds",
+       "When a person froze the automation, while it is frozen.", "alias", 20),
     _m("gauge trimtab_decision_timestamp_seconds unix seconds", "When it decided so.", "alias", 20),
     _m("gauge trimtab_orders orders", "Retraining orders by status.", "alias status", 40),
     _m("gauge trimtab_order_status bool",

@@ -1,10 +1,12 @@
-"""What was seen -> hold, watch, retrain or roll back (pure).
+"""What was seen -> hold, watch, canary, retrain, roll back or frozen (pure).
 
 Lives here: the state table of the policy, the facts its rows ask for, and the words for both.
 Comes in: `Seen` and the settings. Goes out: a `Decision` with every reason.
 Must never know: the clock, the store, who performs the decision, how drift or quality are measured.
 
 The table is read from the top; the first row whose facts all hold decides. Reading it is reading the policy.
+What the policy must remember, since when quality is low, stands in the decision and comes back in as `Seen.low_since`:
+a change of that is a change of facts, and so is written down.
 """
 
 from __future__ import annotations
@@ -13,8 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.policy.budget import Spent
+from agent.policy.hours import changes_at, quiet
 from agent.settings import Settings
 from agent.types import Action, Decision, Estimate
+
+NOTHING_SPENT = Spent()
+ON_TRIAL = ("accepted", "probe", "shift")
+"""Phases in which a new version waits for its canary or is in it; in `drain` an old one leaves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +35,8 @@ class Seen:
     `phase` is the rollout's phase; anything but `steady` means that versions are being moved.
     `challenger_failing` says why the version on trial must go, when the rollout found a reason.
     `asked` are the wishes of alerts, each with its words: a cause like others, under the same conditions.
+    `frozen` says who stopped the automation, when and why. `low_since`: since when quality has been low without a
+    break, as the last decision on this version says. `spent` is what the budgets have been spent on.
     """
 
     at: datetime
@@ -44,8 +54,10 @@ class Seen:
     order_outcome: str | None = None
     phase: str = "steady"
     challenger_failing: str | None = None
-    frozen: bool = False
+    frozen: str | None = None
     asked: tuple[tuple[Action, str], ...] = ()
+    low_since: datetime | None = None
+    spent: Spent = NOTHING_SPENT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,42 +80,52 @@ MOST_WISHES_SAID = 5
 FACTS = (
     "frozen",
     "worse",
+    "low",
     "breach",
     "drift",
     "cause",
     "running",
+    "trial",
     "moving",
     "cooling",
     "fresh",
+    "quiet",
+    "spent",
+    "unpaid",
     "blind",
     "back",
     "asked",
 )
 """frozen: a person stopped the automation. worse: the newest version is worse than what it replaced, or fails.
-breach: measured quality is too low. drift: an alarm stands. cause: reason enough to retrain. running: an order
-is in flight. moving: versions are being moved. cooling: the last order ended too recently. fresh: enough
-exchanges to learn from. blind: there is no estimate. back: an alert asks to roll back. asked: an alert asks for
-anything."""
-
-LEARNABLE = frozenset({"input", "output", "relation"})
-"""Kinds of drift that new weights can answer; a slow engine or another prompt template is a matter for people."""
+low: measured quality is too low, and once it was, not yet clearly better. breach: it is, for long enough, on enough
+labels. drift: an alarm stands. cause: reason enough to retrain. running: an order is in flight. trial: a new version
+waits for its canary or is in it. moving: versions are being moved. cooling: the last order ended too recently.
+fresh: enough exchanges to learn from. quiet: these are quiet hours. spent: one more order would exceed the GPU-hours.
+unpaid: the money for the judge is spent. blind: there is no estimate. back: an alert asks to roll back. asked: an
+alert asks for anything."""
 
 # fmt: off
 TABLE: tuple[Row, ...] = (
-    _row("frozen",  Action.WATCH,     "frozen worse",  "frozen by a person: a failing version stays"),
-    _row("frozen",  Action.WATCH,     "frozen back",   "frozen by a person: an alert asks in vain to roll back"),
-    _row("frozen",  Action.WATCH,     "frozen cause",  "frozen by a person: no order in spite of a cause"),
-    _row("frozen",  Action.WATCH,     "frozen drift",  "frozen by a person: drift is only looked at"),
+    _row("frozen",  Action.FROZEN,    "frozen worse",  "frozen by a person: a failing version stays"),
+    _row("frozen",  Action.FROZEN,    "frozen back",   "frozen by a person: an alert asks in vain to roll back"),
+    _row("frozen",  Action.FROZEN,    "frozen cause",  "frozen by a person: no order in spite of a cause"),
+    _row("frozen",  Action.FROZEN,    "frozen drift",  "frozen by a person: drift is only looked at"),
+    _row("frozen",  Action.FROZEN,    "frozen",        "frozen by a person: nothing is done by itself"),
     _row("worse",   Action.ROLL_BACK, "worse",         "the newest version is worse than the one it replaces"),
     _row("back",    Action.ROLL_BACK, "back",          "an alert asks to go back to the version before"),
+    _row("canary",  Action.CANARY,    "trial",         "a new version is on trial"),
     _row("running", Action.WATCH,     "cause running", "waits for the order that is in flight"),
     _row("moving",  Action.WATCH,     "cause moving",  "waits for the end of the rollout"),
     _row("cooling", Action.WATCH,     "cause cooling", "waits for the end of the cooldown"),
     _row("thin",    Action.WATCH,     "cause",         "waits for exchanges to learn from", unless="fresh"),
+    _row("quiet",   Action.WATCH,     "cause quiet",   "waits for the end of the quiet hours"),
+    _row("spent",   Action.WATCH,     "cause spent",   "waits for GPU-hours: the budget has none left for an order"),
     _row("retrain", Action.RETRAIN,   "cause fresh",   "retraining has a cause and the data it needs"),
+    _row("low",     Action.WATCH,     "low",           "quality is low: waits for more evidence before it acts"),
     _row("blind",   Action.WATCH,     "drift blind",   "traffic drifted, quality unknown: waits for labels"),
     _row("drift",   Action.WATCH,     "drift",         "traffic drifted and measured quality holds"),
     _row("asked",   Action.WATCH,     "asked",         "an alert asks to watch"),
+    _row("unpaid",  Action.WATCH,     "unpaid",        "the money for the judge is spent: people's labels alone count"),
     _row("hold",    Action.HOLD,      "",              "nothing calls for action"),
 )
 # fmt: on
@@ -130,6 +152,11 @@ def decide(seen: Seen, settings: Settings) -> Decision:
             "phase": seen.phase,
             "order_outcome": seen.order_outcome,
             "asked": [words for _, words in seen.asked],
+            "wishes": [action.value for action, _ in seen.asked],
+            "frozen": seen.frozen,
+            "low_since": _low_since(seen).isoformat() if facts["low"] else None,
+            "gpu_hours": seen.spent.gpu_hours,
+            "judge_money": seen.spent.judge_money,
         },
     )
 
@@ -148,32 +175,65 @@ def row_for(facts: Mapping[str, bool]) -> Row:
     )
 
 
+def low_since(last_seen: Mapping[str, object] | None, version: str) -> datetime | None:
+    """What `Seen.low_since` must be, from what the last decision saw."""
+    if last_seen is None or last_seen.get("version") != version:
+        return None
+    kept = last_seen.get("low_since")
+    return datetime.fromisoformat(kept) if isinstance(kept, str) else None
+
+
+def may_begin(settings: Settings, frozen: str | None, at: datetime) -> str | None:
+    """Why no canary may begin now; None when it may."""
+    if frozen is not None:
+        return f"frozen {frozen}"
+    if quiet(settings.policy.quiet_hours, settings.policy.time_zone, at):
+        return "quiet hours: it begins after them"
+    return None
+
+
 def facts_of(seen: Seen, settings: Settings) -> dict[str, bool]:
     """Each of `FACTS` as true or false."""
     policy = settings.policy
     drift = seen.alarm_kind is not None
-    breach = _below(seen.estimate, settings.quality.floor) or _worse(seen.estimate, seen.reference)
+    evident = seen.estimate is not None and seen.estimate.n_truth >= policy.truth_labels
+    low = _low(seen, settings)
+    breach = low and evident and (seen.at - _low_since(seen)).total_seconds() >= policy.confirm_s
     age_s = seen.order_finished_age_s
     wishes = {action for action, _ in seen.asked}
+    spent = seen.spent
     return {
-        "frozen": seen.frozen,
-        "worse": seen.challenger_failing is not None or _worse(seen.estimate, seen.former),
+        "frozen": seen.frozen is not None,
+        "worse": seen.challenger_failing is not None or (evident and _worse(seen.estimate, seen.former)),
+        "low": low,
         "breach": breach,
         "drift": drift,
         "cause": breach or (drift and policy.retrain_on_drift_alone) or Action.RETRAIN in wishes,
         "running": seen.order_running,
+        "trial": seen.phase in ON_TRIAL,
         "moving": seen.phase != "steady",
         "cooling": age_s is not None and age_s < policy.cooldown_s,
         "fresh": seen.fresh_exchanges >= policy.fresh_exchanges,
+        "quiet": quiet(policy.quiet_hours, policy.time_zone, seen.at),
+        "spent": policy.gpu_hours is not None and spent.gpu_hours + spent.next_gpu_hours > policy.gpu_hours,
+        "unpaid": policy.judge_money is not None and (spent.judge_money or 0.0) >= policy.judge_money,
         "blind": seen.estimate is None,
         "back": Action.ROLL_BACK in wishes,
         "asked": bool(wishes),
     }
 
 
-def _below(estimate: Estimate | None, floor: float) -> bool:
-    """True when the whole interval lies below the floor."""
-    return estimate is not None and estimate.high < floor
+def _low(seen: Seen, settings: Settings) -> bool:
+    """Below the floor or below the reference with the whole interval; once it was, until it is clearly above."""
+    more = 0.0 if seen.low_since is None else settings.policy.recovery
+    if seen.estimate is None:
+        return False
+    below = seen.estimate.high < settings.quality.floor + more
+    return below or (seen.reference is not None and seen.estimate.high < seen.reference.low + more)
+
+
+def _low_since(seen: Seen) -> datetime:
+    return seen.low_since or seen.at
 
 
 def _worse(estimate: Estimate | None, than: Estimate | None) -> bool:
@@ -183,16 +243,26 @@ def _worse(estimate: Estimate | None, than: Estimate | None) -> bool:
 
 def _words(seen: Seen, settings: Settings, facts: Mapping[str, bool]) -> list[str]:
     words = [_quality(seen, settings.quality.floor)]
+    if seen.frozen is not None:
+        words.insert(0, f"frozen {seen.frozen}")
     if _worse(seen.estimate, seen.reference) and seen.reference is not None:
         words.append(f"quality is clearly below its reference {_share(seen.reference)}")
     if _worse(seen.estimate, seen.former) and seen.former is not None:
         words.append(f"quality is clearly below that of {seen.former.version}: {_share(seen.former)}")
+    if facts["low"] and not facts["breach"]:
+        words += _evidence(seen, settings)
     if seen.challenger_failing is not None:
         words.append(f"the version on trial fails: {seen.challenger_failing}")
     if facts["drift"]:
         since = "" if seen.alarm_age_s is None else f" {seen.alarm_age_s:.0f} s ago"
         words.append(f"drift alarm ({seen.alarm_kind}){since}: {seen.alarm_reason}".rstrip(": "))
     words += [said for _, said in seen.asked[:MOST_WISHES_SAID]]
+    return [*words, *_conditions(seen, settings, facts), *_limits(seen, settings, facts)]
+
+
+def _conditions(seen: Seen, settings: Settings, facts: Mapping[str, bool]) -> list[str]:
+    """What an order waits for, but for hours and budgets."""
+    words = []
     if facts["cause"]:
         need = settings.policy.fresh_exchanges
         words.append(f"{seen.fresh_exchanges} fresh exchanges of the {need} that an order needs")
@@ -204,6 +274,33 @@ def _words(seen: Seen, settings: Settings, facts: Mapping[str, bool]) -> list[st
         outcome = f" ({seen.order_outcome})" if seen.order_outcome else ""
         left_s = settings.policy.cooldown_s - seen.order_finished_age_s
         words.append(f"an order ended {seen.order_finished_age_s:.0f} s ago{outcome}: {left_s:.0f} s to wait")
+    return words
+
+
+def _evidence(seen: Seen, settings: Settings) -> list[str]:
+    """What a low quality lacks before it is a breach."""
+    policy, words = settings.policy, []
+    if seen.estimate is not None and seen.estimate.n_truth < policy.truth_labels:
+        words.append(f"{seen.estimate.n_truth} truth labels of the {policy.truth_labels} that count as evidence")
+    low_s = (seen.at - _low_since(seen)).total_seconds()
+    if low_s < policy.confirm_s:
+        words.append(f"quality has been low for {low_s:.0f} s of the {policy.confirm_s:.0f} that are waited for")
+    return words
+
+
+def _limits(seen: Seen, settings: Settings, facts: Mapping[str, bool]) -> list[str]:
+    """Quiet hours and budgets, where they bear on the matter."""
+    policy, words = settings.policy, []
+    if facts["quiet"] and (facts["cause"] or facts["trial"]):
+        ends = changes_at(policy.quiet_hours, policy.time_zone, seen.at)
+        until = "" if ends is None else f" until {ends:%Y-%m-%d %H:%M} UTC"
+        words.append(f"quiet hours ({', '.join(policy.quiet_hours)}, {policy.time_zone}){until}")
+    if policy.gpu_hours is not None and facts["cause"]:
+        used = f"{seen.spent.gpu_hours:.2f} of {policy.gpu_hours:g} GPU-hours of {policy.budget_days:g} days are used"
+        words.append(f"{used}, and an order takes about {seen.spent.next_gpu_hours:.2f}")
+    if policy.judge_money is not None and facts["unpaid"]:
+        spent = seen.spent.judge_money or 0.0
+        words.append(f"the judge has cost {spent:.2f} of {policy.judge_money:g} within {policy.budget_days:g} days")
     return words
 
 

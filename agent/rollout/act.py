@@ -59,12 +59,17 @@ class Rollout:
         store: Store,
         engine: EnginePort,
         push: Callable[[Mapping[str, Mapping[str, float]]], None],
+        held: Callable[[datetime], str | None] = lambda _now: None,
     ) -> None:
-        """`push` hands the alias table to every tap; it is called at each change and is idempotent."""
+        """`push` hands the alias table to every tap; it is called at each change and is idempotent.
+
+        `held(now)` says why no new version may begin its canary now, or None.
+        """
         self._settings = settings
         self._store = store
         self._engine = engine
         self._push = push
+        self._held = held
         self._pushed: Mapping[str, float] | None = None
         self._refused = ""
         self._judge_refused = ""
@@ -101,7 +106,11 @@ class Rollout:
             return self._refuse(row, stand, str(fault), now)
         self._set_weights(plan.weights(stand, self._rules))
         self._hold_judge(now)
-        step = plan.next_step(stand, self._waiting(stand), self._traffic(row, stand, now), self._rules)
+        waiting = self._waiting(stand)
+        held = self._held(now) if waiting and stand.phase == "steady" else None
+        if held is not None:
+            return f"{waiting} waits for its canary: {held}"
+        step = plan.next_step(stand, waiting, self._traffic(row, stand, now), self._rules)
         try:
             return self._perform(step, row, stand, now)
         except Unservable as fault:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from hmac import compare_digest
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+
+from agent.web.bearer import permit
 
 MAX_BODY_BYTES = 1024 * 1024
 READ_S = 30.0
@@ -31,22 +32,13 @@ def alerts(app: FastAPI, take: Callable[[object], Mapping[str, Any]], token: str
 
     @app.post("/v1/alerts")
     async def taken(request: Request) -> JSONResponse:
-        _permit(request, token)
+        permit(request, token, TOKEN, "alerts are not taken")
         body = await _read(request)
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
             raise HTTPException(400, "the body is not JSON: send Alertmanager's webhook payload") from None
         return JSONResponse(dict(await asyncio.to_thread(take, document)))
-
-
-def _permit(request: Request, token: str) -> None:
-    if not token:
-        raise HTTPException(403, f"alerts are not taken: give the agent a token in its environment as {TOKEN}")
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not compare_digest(given.strip().encode(), token.encode()):
-        wanted = f"this needs the header Authorization: Bearer with the agent's {TOKEN}"
-        raise HTTPException(401, wanted, {"www-authenticate": "Bearer"})
 
 
 async def _read(request: Request) -> bytes:

@@ -26,6 +26,7 @@ TIMELINE = 20
 WORDS = {
     Action.WATCH: "Drift: watching",
     Action.ROLL_BACK: "Rolling back",
+    Action.FROZEN: "Frozen by a person",
 }
 
 SCRIPT = f"""

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 HEAVY = {
+    "apprise",
     "datasets",
     "evidently",
     "matplotlib",

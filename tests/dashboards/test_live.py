@@ -19,7 +19,11 @@ from tests.estate import monitors, story
 from tests.needs import need
 
 RULES = Path(__file__).resolve().parents[2] / "alerts" / "trimtab.rules.yaml"
-SETTINGS = {"quality": {"judge_model": "home-judge", "judge_kind": "rubric"}, "drift": {"report": False}}
+SETTINGS = {
+    "quality": {"judge_model": "home-judge", "judge_kind": "rubric"},
+    "drift": {"report": False},
+    "policy": {"gpu_hours": 40, "judge_money": 5, "judge_price": 0.5},
+}
 
 
 @dataclass

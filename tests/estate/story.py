@@ -212,6 +212,7 @@ def _retraining(store: Store) -> None:
                 "quality 0.66 [0.61, 0.71] lies below the reference 0.93",
                 "213 exchanges since the onset are enough to learn from (200 wanted)",
             ),
+            seen={"row": "retrain", "version": "home-v1", "facts": ["low", "breach", "drift", "cause", "fresh"]},
         )
     )
     with store.transaction() as session:

@@ -40,6 +40,8 @@ PROCESS = ProcessInfo(
     judge={"chosen": 640, "over_budget": 15, "failed": 6},
     judge_budget_left=7.5,
     alerts={"retrain": 3},
+    budgets={"gpu_hours": 0.25},
+    frozen_at=story.START,
 )
 NOT_IN_THE_STORY = {
     "trimtab_rollout_last_rolled_back_timestamp_seconds",

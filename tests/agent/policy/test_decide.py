@@ -5,21 +5,32 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from agent.policy.decide import FACTS, TABLE, Seen, decide, facts_of, is_news, row_for
+from agent.policy.budget import Spent
+from agent.policy.decide import FACTS, TABLE, Seen, decide, facts_of, is_news, low_since, may_begin, row_for
+from agent.policy.hours import quiet
 from agent.settings import PolicySettings, Settings
 from agent.types import Action, Estimate
 
 T0 = datetime(2026, 11, 24, tzinfo=UTC)
 SETTINGS = Settings()
 EAGER = Settings(policy=PolicySettings(retrain_on_drift_alone=True))
-RANK = {Action.HOLD: 0, Action.WATCH: 1, Action.RETRAIN: 2, Action.ROLL_BACK: 3}
+STRICT = Settings.model_validate(
+    {
+        "policy": {
+            "confirm_s": 60, "truth_labels": 25, "gpu_hours": 3, "judge_money": 5, "judge_price": 1,
+            "quiet_hours": ["mon 22:00-06:00"], "time_zone": "Europe/Berlin",
+        }
+    }
+)  # fmt: skip
+QUIET, LOUD = datetime(2026, 11, 23, 23, tzinfo=UTC), datetime(2026, 11, 24, 12, tzinfo=UTC)
+RANK = {Action.HOLD: 0, Action.WATCH: 1, Action.CANARY: 1, Action.FROZEN: 1, Action.RETRAIN: 2, Action.ROLL_BACK: 3}
 
 
 def quality(value: float, half: float = 0.05, version: str = "home-v1") -> Estimate:
@@ -32,7 +43,7 @@ def quality(value: float, half: float = 0.05, version: str = "home-v1") -> Estim
 
 def seen(**changes: object) -> Seen:
     """All is well, but for the changes."""
-    return Seen(at=T0, alias="home", version="home-v1", **{"estimate": quality(0.9), **changes})  # type: ignore[arg-type]
+    return Seen(**{"at": T0, "alias": "home", "version": "home-v1", "estimate": quality(0.9), **changes})  # type: ignore[arg-type]
 
 
 estimates = st.none() | st.builds(quality, st.floats(0, 1), st.floats(0.01, 0.3))
@@ -49,29 +60,40 @@ everything = st.builds(
     order_outcome=st.none() | st.sampled_from(["done", "failed"]),
     phase=st.sampled_from(["steady", "probe", "shift", "drain"]),
     challenger_failing=st.none() | st.just("too many errors"),
-    frozen=st.booleans(),
+    frozen=st.none() | st.just("by ann: a deploy week"),
+    at=st.sampled_from([QUIET, LOUD]),
+    low_since=st.none() | st.sampled_from([QUIET - timedelta(days=1), LOUD - timedelta(seconds=10)]),
+    spent=st.builds(
+        Spent, gpu_hours=st.floats(0, 5), next_gpu_hours=st.floats(0, 1), judge_money=st.none() | st.floats(0, 9)
+    ),
     asked=st.lists(st.sampled_from([(action, "an alert") for action in (*RANK, Action.RETRAIN)]), max_size=2).map(
         tuple
     ),
 )
-either = st.sampled_from([SETTINGS, EAGER])
+either = st.sampled_from([SETTINGS, EAGER, STRICT])
 
 
 def test_every_combination_of_facts_has_the_action_the_rules_ask_for() -> None:
     """Over all facts, the table agrees with the rules written down a second time, and every row is used."""
     used = set()
-    for values in itertools.product([False, True], repeat=len(FACTS)):
-        f = dict(zip(FACTS, values, strict=True))
+    free = {name for row in TABLE for name in row.when | row.unless}
+    assert set(FACTS) - free == {"breach"}  # which alone weighs through `cause`
+    for values in itertools.product([False, True], repeat=len(FACTS) - 1):
+        f = dict(zip((name for name in FACTS if name != "breach"), values, strict=True))
         row = row_for(f)
         used.add(row)
+        stopped = any(f[name] for name in ("running", "moving", "cooling", "quiet", "spent"))
         if f["frozen"]:
-            asked = Action.WATCH if any(f[name] for name in ("worse", "cause", "drift", "back", "asked")) else None
+            asked = Action.FROZEN
         elif f["worse"] or f["back"]:
             asked = Action.ROLL_BACK
-        elif f["cause"] and f["fresh"] and not (f["running"] or f["moving"] or f["cooling"]):
+        elif f["trial"]:
+            asked = Action.CANARY
+        elif f["cause"] and f["fresh"] and not stopped:
             asked = Action.RETRAIN
         else:
-            asked = Action.WATCH if f["cause"] or f["drift"] or f["asked"] else None
+            noted = any(f[name] for name in ("cause", "low", "drift", "asked", "unpaid"))
+            asked = Action.WATCH if noted else None
         assert row.action is (asked or Action.HOLD), f
     assert used == set(TABLE)
 
@@ -112,8 +134,11 @@ def test_rows_name_only_known_facts() -> None:
             Action.RETRAIN,
             "has a cause",
         ),
-        ({"estimate": quality(0.4), "fresh_exchanges": 200, "phase": "shift"}, Action.WATCH, "phase shift"),
-        ({"estimate": quality(0.4), "fresh_exchanges": 200, "frozen": True}, Action.WATCH, "frozen"),
+        ({"estimate": quality(0.4), "fresh_exchanges": 200, "phase": "shift"}, Action.CANARY, "phase shift"),
+        ({"estimate": quality(0.4), "fresh_exchanges": 200, "phase": "drain"}, Action.WATCH, "phase drain"),
+        ({"phase": "accepted"}, Action.CANARY, "a new version is on trial"),
+        ({"estimate": quality(0.4), "fresh_exchanges": 200, "frozen": "by ann: why"}, Action.FROZEN, "by ann: why"),
+        ({"frozen": "by ann: why"}, Action.FROZEN, "nothing is done by itself"),
         ({"phase": "shift", "challenger_failing": "too many errors"}, Action.ROLL_BACK, "too many errors"),
         ({"former": quality(0.99, 0.01, "home-v0")}, Action.ROLL_BACK, "home-v0"),
         ({"asked": ((Action.WATCH, "alert A asks"),)}, Action.WATCH, "alert A asks"),
@@ -125,7 +150,7 @@ def test_rows_name_only_known_facts() -> None:
             "599 s to wait",
         ),
         ({"asked": ((Action.ROLL_BACK, "alert A asks"),)}, Action.ROLL_BACK, "alert A asks"),
-        ({"asked": ((Action.ROLL_BACK, "alert A asks"),), "frozen": True}, Action.WATCH, "in vain"),
+        ({"asked": ((Action.ROLL_BACK, "alert A asks"),), "frozen": "by ann"}, Action.FROZEN, "in vain"),
     ],
 )
 def test_stories(changes: dict[str, object], action: Action, words: str) -> None:
@@ -143,8 +168,11 @@ def test_stories(changes: dict[str, object], action: Action, words: str) -> None
 def test_never_retrain_while_it_must_not(case: Seen, settings: Settings) -> None:
     """No order while one runs, during the cooldown, while versions move, or when a person froze the automation."""
     if decide(case, settings).action is Action.RETRAIN:
+        policy = settings.policy
         assert not case.order_running
-        assert not case.frozen
+        assert case.frozen is None
+        assert not quiet(policy.quiet_hours, policy.time_zone, case.at)
+        assert policy.gpu_hours is None or case.spent.gpu_hours <= policy.gpu_hours
         assert case.phase == "steady"
         assert case.order_finished_age_s is None or case.order_finished_age_s >= settings.policy.cooldown_s
         assert case.fresh_exchanges >= settings.policy.fresh_exchanges
@@ -178,6 +206,66 @@ def test_every_decision_can_be_kept_and_read(case: Seen, settings: Settings) -> 
     assert json.loads(json.dumps(dict(decision.seen))) == decision.seen
     assert all(decision.reasons)
     assert not is_news(decision, decision.action.value, decision.seen)
+
+
+LOW = {"estimate": quality(0.4), "fresh_exchanges": 200}
+
+
+@pytest.mark.parametrize(
+    ("changes", "action", "words"),
+    [
+        ({"at": LOUD}, Action.WATCH, "quality has been low for 0 s of the 60 that are waited for"),
+        ({"at": LOUD, "low_since": LOUD - timedelta(seconds=59)}, Action.WATCH, "for 59 s of the 60"),
+        ({"at": LOUD, "low_since": LOUD - timedelta(seconds=60)}, Action.RETRAIN, "has a cause"),
+        (
+            {"at": LOUD, "low_since": LOUD - timedelta(days=1), "estimate": replace(quality(0.4), n_truth=24)},
+            Action.WATCH,
+            "24 truth labels of the 25 that count as evidence",
+        ),
+        ({"at": QUIET, "low_since": T0 - timedelta(days=1)}, Action.WATCH, "until 2026-11-24 05:00 UTC"),
+        (
+            {"at": LOUD, "low_since": T0, "spent": Spent(gpu_hours=2.1, next_gpu_hours=1)},
+            Action.WATCH,
+            "2.10 of 3 GPU-hours of 30 days are used, and an order takes about 1.00",
+        ),
+        ({"at": LOUD, "low_since": T0, "spent": Spent(gpu_hours=2, next_gpu_hours=1)}, Action.RETRAIN, "2.00 of 3"),
+        (
+            {"at": LOUD, "estimate": quality(0.9), "spent": Spent(judge_money=5.0)},
+            Action.WATCH,
+            "the judge has cost 5.00 of 5 within 30 days",
+        ),
+        ({"at": QUIET, "former": quality(0.99, 0.01, "home-v0")}, Action.ROLL_BACK, "home-v0"),
+    ],
+)
+def test_stories_of_evidence_hours_and_budgets(changes: dict[str, object], action: Action, words: str) -> None:
+    """What holds an order back is named with its figures, and nothing of it holds a rollback."""
+    decision = decide(seen(**{**LOW, **changes}), STRICT)
+    assert decision.action is action, decision.reasons
+    assert any(words in reason for reason in decision.reasons), decision.reasons
+
+
+def test_quality_must_rise_clearly_before_it_is_no_longer_low() -> None:
+    """Between the floor and the recovery above it the last decision decides; another version begins anew."""
+    floor = SETTINGS.quality.floor
+    between = replace(quality(0.6), high=floor + 0.01)
+    assert not facts_of(seen(estimate=between), SETTINGS)["low"]
+    kept = json.loads(json.dumps(dict(decide(seen(estimate=replace(between, high=floor - 0.01)), SETTINGS).seen)))
+    assert low_since(kept, "home-v1") == T0
+    assert low_since(kept, "home-v2") is None
+    assert low_since(None, "home-v1") is None
+    later = seen(estimate=between, low_since=low_since(kept, "home-v1"), at=T0 + timedelta(hours=1))
+    assert facts_of(later, SETTINGS)["low"]
+    assert decide(later, SETTINGS).seen["low_since"] == T0.isoformat()
+    well = replace(later, estimate=replace(between, high=floor + 0.03))
+    assert decide(well, SETTINGS).seen["low_since"] is None
+
+
+def test_a_canary_begins_neither_in_quiet_hours_nor_while_frozen() -> None:
+    """The rollout asks the same rules."""
+    assert may_begin(STRICT, None, LOUD) is None
+    assert may_begin(STRICT, None, QUIET) == "quiet hours: it begins after them"
+    assert may_begin(STRICT, "by ann: why", LOUD) == "frozen by ann: why"
+    assert may_begin(SETTINGS, None, QUIET) is None
 
 
 def test_only_what_matters_is_news() -> None:
