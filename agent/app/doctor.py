@@ -77,7 +77,8 @@ def _socket(settings: Settings) -> Finding:
 
 def _champion(settings: Settings) -> Finding:
     if settings.champion is None:
-        return None, "champion adapter", "`champion` is not set; that is fine once the store knows a version"
+        remedy = "`champion` is not set: unless the store knows a version already, the agent only observes"
+        return None, "champion adapter", remedy
     try:
         digest = verify(settings.champion)
     except TrimtabError as error:

@@ -118,7 +118,7 @@ class Janitor:
         marks = [watched, self._store.last_rowid() - retrain.max_fresh_rows - retrain.holdout_rows]
         filling = json.loads(state).get("window_from", {}) if state else {}
         rollout = self._store.rollout(self._settings.alias)
-        answering = () if rollout is None else (rollout.champion, rollout.challenger)
+        answering = filling if rollout is None else (rollout.champion, rollout.challenger)
         marks += [first - 1 for version, first in filling.items() if version in answering]
         if self._judging:
             marks.append(self._store.load_state(JUDGE)[0])

@@ -31,6 +31,7 @@ from agent.app.keep import EVERY_S, Janitor, text_gate
 from agent.app.loops import Loops
 from agent.app.monitors import Monitors
 from agent.app.notices import Notices
+from agent.app.observe import Observer, claim
 from agent.app.own import OwnRequests
 from agent.app.pulse import Pulse
 from agent.app.reports import Reports
@@ -80,6 +81,7 @@ class Agent:
         self._attach_token, self._alert_token, self._policy_token = attach_token, alert_token, policy_token
         self.started_at = now()
         self.store = open_store(settings.home)
+        claim(settings, self.store, self.started_at)
         adopt(settings, self.store, self.started_at)
         if settings.reference is not None:
             read_reference(settings.reference)  # refused now, not at every tick
@@ -87,17 +89,18 @@ class Agent:
         self._redact = redactor.text
         self._hashed_id = redactor.hashed_id
         self.gate = text_gate(settings, self.store, now)
-        self.intake = IntakeServer(
-            settings.socket, self.gate.add_exchanges, self.store.note_worker, redactor, now,
-            sample=None if settings.capture.text == "none" else Sample(settings.home / "unreadable", redactor.text),
-            models=Models([settings.alias]),
-        )  # fmt: skip
-        desk = Desk(redactor, redactor.exchange, self.gate.add_exchanges, Tally(self.store), settings.alias, now)
-        self.doors = Doors(desk, now)
         self.own = OwnRequests()
         self.engine = Engine(
             settings.engine.url, token, max_lora_rank=settings.engine.max_lora_rank, transport=self.own.transport()
         )
+        self.observer = Observer(settings, self.store, self.gate.add_exchanges, self.engine.models)
+        self.intake = IntakeServer(
+            settings.socket, self.observer.add, self.store.note_worker, redactor, now,
+            sample=None if settings.capture.text == "none" else Sample(settings.home / "unreadable", redactor.text),
+            models=Models([settings.alias]),
+        )  # fmt: skip
+        desk = Desk(redactor, redactor.exchange, self.observer.add, Tally(self.store), settings.alias, now)
+        self.doors = Doors(desk, now)
         judge = judge_of(settings, token)
         self.judge = self.own.judge(judge) if settings.quality.judge_url is None else judge
         self.rollout = Rollout(settings, self.store, self.engine, self._push, self._held)
@@ -105,7 +108,7 @@ class Agent:
         self.watch = Watch(settings, self.store, None if settings.capture.text == "none" else redactor.text)
         self.asks = Asks(self.store, settings.alias)
         self.spending = Spending(settings, self.store)
-        self.steer = Steer(settings, self.store, self.rollout.roll_back, self.asks)
+        self.steer = Steer(settings, self.store, self.rollout.roll_back, self.asks, self.observer.tick)
         page = f"{url_of(settings.http.host, settings.http.port)}/"
         self.notices = Notices(settings, self.store, outlets([*settings.notify.urls, *notify_urls.split()]), page)
         self.janitor = Janitor(settings, self.store, self.gate, judging=self.judge is not None)
@@ -144,6 +147,8 @@ class Agent:
         address = url_of(self.settings.http.host, self.settings.http.port)
         write_address(self.settings.home / "agent.json", address)
         log.info("agent for %r: status page %s, socket %s", self.settings.alias, address, self.settings.socket)
+        if self.observer.observing:
+            log.info("observe only: no champion is named, so everything is measured and nothing is moved")
         web = self._web()
         serving = asyncio.create_task(web.serve())
         beating = asyncio.create_task(self.pulse.beat())
@@ -278,7 +283,7 @@ def run(
     port = usable_port(settings.http.host, settings.http.port)
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
     agent = Agent(settings, token, attach_token, alert_token, notify_urls, policy_token)
-    if not token:
+    if not token and not agent.observer.observing:
         log.warning("TRIMTAB_TOKEN is not set: the engine's admin paths stay closed, so no adapter can be loaded")
     asyncio.run(_until_signal(agent))
     log.info("agent stopped")

@@ -7,7 +7,8 @@ Must never know: pandas or evidently; they live and die in the subprocess.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -59,11 +60,11 @@ class Reports:
 
         Raises InvalidInput when nobody answers yet or too few exchanges are stored, RemoteFault when it fails.
         """
-        rollout = self._store.rollout(self._settings.alias)
-        if rollout is None:
-            raise InvalidInput(f"nobody answers as {self._settings.alias!r} yet: start `trimtab agent` first")
-        version, last = rollout.champion, self._store.last_rowid()
+        rollout, last = self._store.rollout(self._settings.alias), self._store.last_rowid()
         lately = self._store.exchanges_after(max(0, last - _REACH * rows), _REACH * rows)
+        version = rollout.champion if rollout else _busiest(e.version for _, e in lately if e.profiled)
+        if version is None:
+            raise InvalidInput(f"nobody has answered as {self._settings.alias!r} yet: start `trimtab agent` first")
         mine = [(rowid, e) for rowid, e in lately if e.version == version and e.profiled]
         window = mine[-rows:]
         onset = window[0][0] - 1 if window else last
@@ -86,6 +87,10 @@ class Reports:
             return [_row(_as_exchange(r.id, r.prompt, r.answer, self._settings.alias, version, at)) for r in records]
         before = self._store.exchanges_after(max(0, onset - ROWS), ROWS)
         return [_row(e) for r, e in before if r <= onset and e.version == version and e.profiled]
+
+
+def _busiest(versions: Iterable[str]) -> str | None:
+    return next((name for name, _ in Counter(versions).most_common(1)), None)
 
 
 def _row(exchange: Exchange) -> Mapping[str, object]:

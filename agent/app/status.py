@@ -51,7 +51,7 @@ def address_of(settings: Settings) -> str:
 def _headline(status: dict[str, Any]) -> Table:
     shown = Table.grid(padding=(0, 2))
     rollout, drift, capture, decision = (status[k] for k in ("rollout", "drift", "capture", "decision"))
-    champion = rollout["champion"] if rollout else "no version yet"
+    champion = rollout["champion"] if rollout else "observe only: no champion named"
     shown.add_row("[bold]answers[/]", f"{status['alias']} -> {_weights(rollout) or champion}")
     shown.add_row(
         "[bold]capture[/]", f"{capture['stored']} stored, {capture['lost']} lost, {capture['dropped']} dropped"

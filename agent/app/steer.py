@@ -40,17 +40,22 @@ class Steer:
         store: Store,
         roll_back: Callable[[str, datetime], str],
         asks: Asks | None = None,
+        observe: Callable[[datetime], str] | None = None,
     ) -> None:
-        """`roll_back(reason, now)` sends everyone back to the version before; `asks` are the wishes of alerts."""
+        """`roll_back(reason, now)` sends everyone back to the version before; `asks` are the wishes of alerts.
+
+        `observe(now)` looks on while no champion is named.
+        """
         self._settings, self._store, self._roll_back = settings, store, roll_back
         self._asks = asks or Asks(store, settings.alias)
+        self._observe = observe
         self._spending = Spending(settings, store)
 
     def tick(self, now: datetime) -> str:
         """Look, decide, and perform or record; says the decision's first reason."""
         rollout = self._store.rollout(self._settings.alias)
         if rollout is None:
-            return "no version has been set for this alias yet"
+            return self._observe(now) if self._observe else "no version has been set for this alias yet"
         alarm = self._alarm(rollout)
         onset = 0 if alarm is None else onset_rowid(alarm)
         asked = self._asks.standing(rollout, now)

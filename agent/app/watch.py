@@ -255,7 +255,7 @@ class Watch:
         if stream.detector is not None:
             stream.moved = True
             alarm = stream.detector.update(record)
-            return [] if alarm is None else [(rowid, alarm)]
+            return [] if alarm is None else [(rowid, replace(alarm, alias=self._settings.alias))]
         stream.kept.learning.append({**asdict(record), "at": record.at.isoformat()})
         if len(stream.kept.learning) >= self._settings.drift.reference_rows:
             self._fit(exchange.version, [_record(item) for item in stream.kept.learning])

@@ -95,7 +95,9 @@ class Rollout:
     def _tick(self, now: datetime) -> str:
         row = self._store.rollout(self._settings.alias)
         if row is None:
-            return "no version has been set for this alias yet"
+            if self._settings.quality.judge_path and self._engine.live():
+                self._hold_judge(now)
+            return "no champion is named: nothing is moved"
         if not self._engine.live():
             self._pushed = None
             return "the engine does not answer"
@@ -299,12 +301,12 @@ def read_probes(version: AdapterVersion) -> list[tuple[list[dict[str, str]], str
 
 
 def adopt(settings: Settings, store: Store, now: datetime) -> None:
-    """Make the settings' first champion the stand of the alias, once. Raises InvalidInput when there is none."""
-    if store.rollout(settings.alias) is not None:
+    """Make the settings' first champion the stand of the alias, once; where none is named, nobody is moved.
+
+    Raises InvalidInput when it cannot be used.
+    """
+    if settings.champion is None or store.rollout(settings.alias) is not None:
         return
-    if settings.champion is None:
-        msg = "no adapter answers for this alias yet: set `champion` to the folder of the adapter that should"
-        raise InvalidInput(msg)
     try:
         digest = verify(settings.champion)
     except TrimtabError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -23,6 +23,8 @@ REFRESH_S = 5
 HUES = 6
 """Colours in the style sheet; versions take them in turn."""
 TIMELINE = 20
+MOST_SHOWN = 5
+"""Versions whose shares are shown while none is named."""
 WORDS = {
     Action.WATCH: "Drift: watching",
     Action.ROLL_BACK: "Rolling back",
@@ -98,11 +100,21 @@ def headline(seen: Snapshot) -> tuple[str, str]:
         return "bad", "The last retraining failed"
     if seen.decision is not None and seen.decision.action in WORDS:
         return "bad", WORDS[seen.decision.action]
+    if seen.rollout is None and seen.exchanges:
+        return _observing(seen)
     if seen.drift.phase.startswith("learning"):
         return "quiet", f"Learning what is normal, {seen.drift.phase.removeprefix('learning ')}"
     if seen.drift.phase == "idle":
         return "quiet", "Waiting for traffic"
     return "good", "On course"
+
+
+def _observing(seen: Snapshot) -> tuple[str, str]:
+    """While no champion is named there is no course to be on: what is seen, and whether it drifts."""
+    if seen.alarm is not None:
+        return "bad", f"Observing: {seen.alarm.alarm.version} has drifted"
+    n = len(seen.answered())
+    return "quiet", f"Observing {n} version{'s' * (n != 1)}"
 
 
 def _moving(rollout: RolloutSeen | None) -> str | None:
@@ -193,15 +205,31 @@ def _captured(seen: Snapshot) -> str:
 
 def _answering(seen: Snapshot, hue: Mapping[str, int]) -> str:
     if seen.rollout is None:
-        return _figure("Answering", "–", "no version is set")
+        return _observed(seen, hue)
     weights = [(version, share) for version, share in seen.rollout.weights.items() if share > 0]
+    return _figure("Answering", *_shares(weights, seen.rollout.champion, hue))
+
+
+def _observed(seen: Snapshot, hue: Mapping[str, int]) -> str:
+    """Who has answered how much, while nobody is named."""
+    answered = seen.answered()
+    if not answered:
+        return _figure("Answering", "–", "nobody yet; no champion is named: observe only")
+    whole = sum(answered.values())
+    shares = sorted(((version, n / whole) for version, n in answered.items()), key=lambda one: -one[1])
+    _, says = _shares(shares[:MOST_SHOWN], "", hue)
+    return _figure("Answering", "observe only", says)
+
+
+def _shares(weights: Sequence[tuple[str, float]], champion: str, hue: Mapping[str, int]) -> tuple[str, str]:
+    """(who answers most, a bar with the shares below it)."""
     bar = "".join(
         f'<i class="hue{hue.get(version, 0)}" style="flex-grow:{share:.4f}" title="{escape(version)}"></i>'
         for version, share in weights
     )
-    top = max(weights, key=lambda item: item[1], default=(seen.rollout.champion, 1.0))
+    top = max(weights, key=lambda item: item[1], default=(champion, 1.0))
     says = " ".join(f"<span class=share>{_tag(version, hue)} {share:.0%}</span>" for version, share in weights)
-    return _figure("Answering", f"{escape(top[0])}", f'<span class="bar">{bar}</span>{says}')
+    return escape(top[0]), f'<span class="bar">{bar}</span>{says}'
 
 
 # -- what moved, what was decided ---------------------------------------------------------------------
@@ -260,7 +288,8 @@ def _adapters(seen: Snapshot, hue: Mapping[str, int]) -> str:
     rows = "".join(
         f"<tr><td>{_tag(a.name, hue)}</td><td><span class='state {escape(a.status)}'>{escape(a.status)}</span></td>"
         f"<td class=number>{weights.get(a.name, 0):.0%}</td><td class=number>{answered.get(a.name, 0):,}</td>"
-        f"<td>{escape(a.parent or '–')}</td><td><code title='{escape(a.digest)}'>{escape(a.digest[:12])}</code></td>"
+        f"<td>{escape(a.parent or '–')}</td>"
+        f"<td><code title='{escape(a.digest)}'>{escape(a.digest[:12] or '–')}</code></td>"
         f"<td>{_time(a.created_at, seen.at)}</td></tr>"
         for a in reversed(seen.adapters)
     )
