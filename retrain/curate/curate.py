@@ -176,6 +176,12 @@ def _warnings(order: Order, result: Curated) -> list[str]:
         said.append(
             f"{left} of {wrong['checked']} labels look wrong and stay; data.curation.label_errors: drop takes them"
         )
+    doubted = steps.get("examined labels", {})
+    if doubted.get("suspected"):
+        said.append(
+            f"{doubted['suspected']} of {doubted['checked']} labels of examined rows look wrong and stay: they cost "
+            "every model alike; read them in data.html and correct them at their source"
+        )
     weak_rows = sum(row.weak for row in result.train)
     if 2 * weak_rows > rows:
         said.append(f"{weak_rows} of {rows} training rows rest on a machine's word, not on people's")

@@ -9,7 +9,7 @@ the holdouts: what is examined stays what traffic is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from retrain.curate import caps, clean, conflicts, duplicates, split
 from retrain.curate.bench import HOLDOUTS, LEARNT, TRAINING, Bench
 from retrain.curate.options import Curation
 from retrain.curate.rows import UNEXAMINED, Row
+from retrain.curate.suspects import Suspects, suspects
 
 Marked = tuple[Row, str | None]
 Label = Callable[[Sequence[Row]], tuple[list[Row], dict[str, Any]]]
@@ -215,25 +216,37 @@ class Line:
         options = self._options
         if options.label_errors == "off" and options.outliers == "off":
             return
-        from retrain.curate.suspects import suspects
-
-        rows = self.bench.all(TRAINING)
-        found = suspects(rows, least=options.label_rows, outliers=options.outliers != "off")
-        wrong = [] if options.label_errors == "off" else found.wrong
-        may = {"unproven": UNPROVEN, "drop": ("replay", "labeller", *UNPROVEN)}.get(options.label_errors, ())
-        gone = [(rows[n], f"{rows[n].answer} (looks like {found.says[n]})") for n in wrong if rows[n].source in may]
-        told = [(rows[n].prompt, f"{rows[n].answer} (looks like {found.says[n]})") for n in wrong]
-        self.bench.drop([row for row, _ in gone], TRAINING)
-        self.bench.note(
-            "label errors", gone, examples=told, suspected=len(wrong), checked=found.checked, labels=found.labels,
-            ids=[row.id for row, _ in gone],
-            says=f"{len(wrong)} of {found.checked} labels look wrong to a model that never saw them; "
-            f"dropped by the rule {options.label_errors!r}",
-        )  # fmt: skip
+        rows, seen = self.bench.all(TRAINING), self.bench.all((*HOLDOUTS, "validation"))
+        found = suspects(rows, least=options.label_rows, outliers=options.outliers != "off", examined=seen)
+        if options.label_errors != "off":
+            self._wrong_labels(rows, found.wrong, found)
+            self._doubted_labels(seen, found)
         gone = [(rows[n], "unlike all others") for n in found.outliers] if options.outliers == "drop" else []
         self.bench.drop([row for row, _ in gone], TRAINING)
         told = [(rows[n].prompt, rows[n].answer) for n in found.outliers]
         self.bench.note("outliers", gone, examples=told, suspected=len(found.outliers), says="far from all others")
+
+    def _wrong_labels(self, rows: Sequence[Row], wrong: Mapping[int, str], found: Suspects) -> None:
+        rule = self._options.label_errors
+        may = {"unproven": UNPROVEN, "drop": ("replay", "labeller", *UNPROVEN)}.get(rule, ())
+        said = {n: f"{rows[n].answer} (looks like {other})" for n, other in wrong.items()}
+        gone = [(rows[n], words) for n, words in said.items() if rows[n].source in may]
+        self.bench.drop([row for row, _ in gone], TRAINING)
+        self.bench.note(
+            "label errors", gone, examples=[(rows[n].prompt, words) for n, words in said.items()],
+            suspected=len(wrong), checked=found.checked, labels=found.labels, ids=[row.id for row, _ in gone],
+            says=f"{len(wrong)} of {found.checked} labels look wrong to a model that never saw them; "
+            f"dropped by the rule {rule!r}",
+        )  # fmt: skip
+
+    def _doubted_labels(self, rows: Sequence[Row], found: Suspects) -> None:
+        """The examination's own labels: told, never dropped, for a model must not choose what it is examined on."""
+        said = [(rows[n], f"{rows[n].answer} (looks like {other})") for n, other in found.doubted.items()]
+        self.bench.note(
+            "examined labels", examples=[(row.prompt, words) for row, words in said], suspected=len(said),
+            checked=found.examined, ids=[row.id for row, _ in said],
+            says=f"{len(said)} of {found.examined} labels of test and validation rows look wrong; all of them stay",
+        )  # fmt: skip
 
     def _weak(self) -> None:
         """Training rows without a label get one, from each that offers it in turn; the rest is left out."""

@@ -1,18 +1,19 @@
 """Labels that are probably wrong, and prompts unlike all others, by Cleanlab.
 
-In: training rows. Out: row numbers. Must never know: what is done about a suspect, where rows come from.
+In: training rows, examined rows. Out: row numbers. Must never know: what is done about a suspect, where rows come from.
 
 A label is an answer that comes at least `least` times; free texts are left alone. Confident learning (Northcutt,
 Jiang and Chuang, JAIR 2021) holds each label against what a classifier says that never saw the row (five folds): here
 logistic regression over hashed words and letter n-grams, reduced to a hundred dimensions. Outliers are far from their
 ten nearest neighbours in the same space (Kuan and Mueller 2022), judged as Cleanlab's Datalab does.
+An examined row's label is held against a model of all training rows that are not suspects themselves.
 Five folds need some rows: below 200 with repeated labels, nothing is called suspect.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,17 +32,26 @@ WORKING_MB = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Suspects:
-    """Numbers of rows, the worst first; `says` is the label that the classifier would give instead."""
+    """Numbers of rows, the worst first; `wrong` and `doubted` with the label that the classifier would give instead.
+
+    `wrong` are of the `checked` training rows, `doubted` of the `examined` ones.
+    """
 
     checked: int = 0
     labels: int = 0
-    wrong: list[int] = field(default_factory=list)
-    says: dict[int, str] = field(default_factory=dict)
+    wrong: dict[int, str] = field(default_factory=dict)
     outliers: list[int] = field(default_factory=list)
+    examined: int = 0
+    doubted: dict[int, str] = field(default_factory=dict)
 
 
-def suspects(rows: Sequence[Row], *, least: int, outliers: bool = True, seed: int = 0) -> Suspects:
-    """Rows whose label looks wrong, and outliers. Empty when there are too few rows or no repeated labels."""
+def suspects(
+    rows: Sequence[Row], *, least: int, outliers: bool = True, examined: Sequence[Row] = (), seed: int = 0
+) -> Suspects:
+    """Rows whose label looks wrong, and outliers. Empty when there are too few rows or no repeated labels.
+
+    `examined` rows are never learnt from; their labels are looked at in the same space.
+    """
     counts = Counter(row.answer for row in rows)
     names = sorted(name for name, _ in counts.most_common(MOST_LABELS) if counts[name] >= max(least, 2))
     chosen = [number for number, row in enumerate(rows) if row.answer in set(names)]
@@ -50,11 +60,17 @@ def suspects(rows: Sequence[Row], *, least: int, outliers: bool = True, seed: in
     if not enough or not (labelled or outliers):
         return Suspects()
     with modest():
-        space = _space([row.text for row in rows], seed)
-        wrong, says = _wrong(rows, names, chosen, space, seed) if labelled else ([], {})
-        far = _outliers(space) if outliers else []
-    checked, labels = (len(chosen), len(names)) if labelled else (0, 0)
-    return Suspects(checked=checked, labels=labels, wrong=wrong, says=says, outliers=far)
+        space = _space([row.text for row in (*rows, *examined)], seed)
+        learnt, seen = space[: len(rows)], space[len(rows) :]
+        far = _outliers(learnt) if outliers else []
+        if not labelled:
+            return Suspects(outliers=far)
+        labels = _Labels(rows, names, chosen, learnt, seed)
+        wrong = labels.wrong()
+        doubts, known = labels.doubtful(examined, seen, wrong)
+    return Suspects(
+        checked=len(chosen), labels=len(names), wrong=wrong, outliers=far, doubted=doubts, examined=known
+    )  # fmt: skip
 
 
 @contextmanager
@@ -90,23 +106,52 @@ def _space(texts: Sequence[str], seed: int) -> Any:
     return normalize(TruncatedSVD(size, n_iter=2, random_state=seed).fit_transform(found.tocsr()))
 
 
-def _wrong(
-    rows: Sequence[Row], names: Sequence[str], chosen: Sequence[int], space: Any, seed: int
-) -> tuple[list[int], dict[int, str]]:
-    import numpy as np
-    from cleanlab.filter import find_label_issues
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+class _Labels:
+    """The repeated labels of training rows, and how likely each is for each row, by models that never saw the row."""
 
-    index = {name: number for number, name in enumerate(names)}
-    labels = np.array([index[rows[number].answer] for number in chosen])
-    folds = StratifiedKFold(min(FOLDS, int(np.bincount(labels).min())), shuffle=True, random_state=seed)
-    model = LogisticRegression(C=10.0, max_iter=200)
-    chances = cross_val_predict(model, space[chosen], labels, cv=folds, method="predict_proba")
-    found = find_label_issues(labels, chances, return_indices_ranked_by="self_confidence", n_jobs=1)
-    best = chances.argmax(axis=1)
-    wrong = [int(number) for number in found if best[number] != labels[number]]
-    return [chosen[n] for n in wrong], {chosen[n]: names[int(best[n])] for n in wrong}
+    def __init__(self, rows: Sequence[Row], names: Sequence[str], chosen: Sequence[int], space: Any, seed: int) -> None:
+        import numpy as np
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+        self._names, self._chosen, self._space = names, chosen, space[chosen]
+        self._index = {name: number for number, name in enumerate(names)}
+        self._labels = np.array([self._index[rows[number].answer] for number in chosen])
+        folds = StratifiedKFold(min(FOLDS, int(np.bincount(self._labels).min())), shuffle=True, random_state=seed)
+        self._model = LogisticRegression(C=10.0, max_iter=200)
+        self._chances = cross_val_predict(self._model, self._space, self._labels, cv=folds, method="predict_proba")
+
+    def wrong(self) -> dict[int, str]:
+        """Numbers of training rows whose label is an issue to Cleanlab, the worst first, with the label instead."""
+        from cleanlab.filter import find_label_issues
+
+        best = self._chances.argmax(axis=1)
+        found = find_label_issues(
+            self._labels, self._chances, return_indices_ranked_by="self_confidence", n_jobs=1
+        )  # fmt: skip
+        return {self._chosen[int(n)]: self._names[int(best[n])] for n in found if best[n] != self._labels[n]}
+
+    def doubtful(self, rows: Sequence[Row], space: Any, wrong: Collection[int]) -> tuple[dict[int, str], int]:
+        """The same of rows that nothing is learnt from, and how many of them have a known label.
+
+        The model is that of all training rows but the wrong ones; a label is doubted when another is the likeliest and
+        at least as likely as it is for a row that has it (Cleanlab's confident thresholds).
+        """
+        import numpy as np
+        from cleanlab.count import get_confident_thresholds
+
+        known = [number for number, row in enumerate(rows) if row.answer in self._index]
+        sound = [at for at, number in enumerate(self._chosen) if number not in wrong]
+        if not known or len(set(self._labels[sound])) < len(self._names):
+            return {}, 0
+        chances = self._model.fit(self._space[sound], self._labels[sound]).predict_proba(space[known])
+        enough = get_confident_thresholds(self._labels, self._chances)
+        labels = np.array([self._index[rows[number].answer] for number in known])
+        best = chances.argmax(axis=1)
+        every = np.arange(len(known))
+        doubted = np.flatnonzero((best != labels) & (chances[every, best] >= enough[best]))
+        ranked = doubted[np.argsort(chances[doubted, labels[doubted]])]
+        return {known[int(n)]: self._names[int(best[n])] for n in ranked}, len(known)
 
 
 def _outliers(space: Any) -> list[int]:

@@ -48,14 +48,19 @@ class Profile:
 
 def peak() -> tuple[int, str]:
     """(peak bytes, the device they are counted on)."""
-    import resource
-
     import torch
 
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated()), torch.cuda.get_device_name()
+    return resident_peak(), "cpu"
+
+
+def resident_peak() -> int:
+    """The most memory that this process ever held, in bytes."""
+    import resource
+
     kilo = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo, "cpu"
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo
 
 
 def curve(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

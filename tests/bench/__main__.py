@@ -17,7 +17,9 @@ from pathlib import Path
 from tests.bench.figures import OUT, ROOT, keep, machine, say
 from tests.bench.scale import Scale
 
-PARTS = ("tap", "latency", "overload", "intake", "storage", "profile", "drift", "sidecar", "training")
+PARTS = (
+    "tap", "latency", "overload", "intake", "storage", "profile", "drift", "sidecar", "training", "curation", "order",
+)  # fmt: skip
 
 
 def main() -> int:

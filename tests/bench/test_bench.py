@@ -24,7 +24,9 @@ FIELDS = {
     "profile": {"features_us", "technical_features_us", "rows_per_s", "bytes", "distances_ms"},
     "drift": {"backtest_s_per_1000", "update_us", "state_bytes"},
     "sidecar": {"rest_mb", "empty_mb", "start_s"},
-    "training": {"tokens_per_s", "tokens_ratio", "packed_per_s", "time_off"},
+    "training": {"tokens_per_s", "tokens_ratio", "packed_per_s", "peak_mb", "time_off"},
+    "curation": {"rows_per_s", "seconds", "peak_mb", "wrong_caught", "copies_caught"},
+    "order": {"minutes", "peak_mb", "accepted", "curate_s", "train_s", "evaluate_s", "gate_s"},
 }
 
 

@@ -21,6 +21,7 @@ from retrain.curate.rows import Row
 from retrain.encode import WholeCollator, batches, encode_all, load_tokenizer
 from retrain.recipe import Recipe
 from retrain.train import Trained, train
+from retrain.training.record import resident_peak
 from tests.bench.figures import Figure, say
 from tests.bench.scale import Scale
 from tests.estate import tiny
@@ -60,6 +61,7 @@ def measure(scale: Scale) -> list[Figure]:
                unit="times", bound=RATIO, at_most=False),
         Figure(name="packed_per_s", says="training, packed", value=best["packed"], unit="tokens/CPU s",
                baseline=best["plain"], against=against),
+        Figure(name="peak_mb", says="peak memory of training, both ways", value=resident_peak() / 1e6, unit="MB"),
         Figure(name="time_off", says="seconds measured over seconds expected", value=expected, unit="times"),
     ]  # fmt: skip
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from retrain.curate import split
 from retrain.curate.curate import curate_rows
@@ -20,18 +20,40 @@ OPTIONS = Curation(label_errors="drop")
 
 @dataclass(frozen=True, kw_only=True)
 class Caught:
-    """Caught and planted of each kind. Labels are looked at where rows are learnt; test labels are left as they are.
+    """Caught and planted of each kind. Wrong labels that are learnt are dropped, examined ones are told and stay.
 
     Of the copies that are left, `copies_relabelled` have another label than their twin (a planted wrong one).
     """
 
     wrong_labels: tuple[int, int]
     right_labels_dropped: tuple[int, int]
+    wrong_examined_told: tuple[int, int]
+    right_examined_told: tuple[int, int]
     copies: tuple[int, int]
     copies_relabelled: int
     secrets: tuple[int, int]
     loud_share_before: float
     loud_share_after: float
+
+    @property
+    def says(self) -> str:
+        """A line a kind of fault, for people."""
+        return "\n".join(
+            [
+                _of("wrong labels, learnt: dropped", self.wrong_labels),
+                _of("right labels dropped with them", self.right_labels_dropped),
+                _of("wrong labels, examined: told", self.wrong_examined_told),
+                _of("right labels told with them", self.right_examined_told),
+                _of("near duplicates across the split: removed", self.copies)
+                + f" ({self.copies_relabelled} of the rest carry another label than their twin)",
+                _of("secrets: masked", self.secrets),
+                f"one user's share of the rows: {self.loud_share_before:.0%} before, {self.loud_share_after:.0%} after",
+            ]
+        )
+
+
+def _of(what: str, counts: tuple[int, int]) -> str:
+    return f"{what} {counts[0]} of {counts[1]}"
 
 
 def planted(size: int, seed: int = 0) -> Desk:
@@ -49,8 +71,9 @@ def curated(made: Desk, options: Curation = OPTIONS) -> Curated:
 
 def caught(made: Desk, result: Curated) -> Caught:
     """What of the planted is gone."""
-    step = next(step for step in result.report["steps"] if step["step"] == "label errors")
-    gone = set(step["ids"])
+    steps = {step["step"]: step for step in result.report["steps"]}
+    gone, told = set(steps["label errors"]["ids"]), set(steps["examined labels"]["ids"])
+    seen = {row.id for row in [*result.fresh, *result.validation]}
     learnt = {row.id for row in curated(made, Curation(label_errors="off", outliers="off", user_share=1)).train}
     answers = {row.id: row.answer for row in made.rows}
     train, test = ({row.id for row in rows} for rows in (result.train, result.fresh))
@@ -59,6 +82,8 @@ def caught(made: Desk, result: Curated) -> Caught:
     return Caught(
         wrong_labels=(len(gone & made.wrong), len(learnt & made.wrong)),
         right_labels_dropped=(len(gone - made.wrong), len(learnt - made.wrong)),
+        wrong_examined_told=(len(told & made.wrong), len(seen & made.wrong)),
+        right_examined_told=(len(told - made.wrong), len(seen - made.wrong)),
         copies=(len(made.copies) - len(left), len(made.copies)),
         copies_relabelled=sum(answers[copy] != answers[twin] for copy, twin in left),
         secrets=(sum(secret.split()[-1] not in texts for secret in SECRETS), len(SECRETS)),
@@ -76,7 +101,7 @@ def main() -> None:
     sys.stdout.write(
         f"{len(made.rows)} rows: {cpu:.1f} s CPU, {wall:.1f} s, {len(made.rows) / cpu:.0f} rows/s of CPU\n"
     )
-    sys.stdout.write("".join(f"{name}: {value}\n" for name, value in asdict(caught(made, result)).items()))
+    sys.stdout.write(caught(made, result).says + "\n")
 
 
 if __name__ == "__main__":
