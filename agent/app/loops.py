@@ -1,8 +1,12 @@
 """Runs the loops on APScheduler: no overlap, missed ticks coalesce, and one that fails is counted, never fatal.
 
-Lives here: the outer ring around every loop.
+Lives here: the outer ring around every loop, and what happens when the clock is set.
 Comes in: named functions of the present time. Goes out: their calls, lag and fault counts.
 Must never know: what a loop does.
+
+Ticks are spans of time in UTC, so daylight saving changes nothing. APScheduler counts them on the wall clock: set back
+by an hour it would rest for an hour, set on by years it would list every tick that was missed. So each pass compares
+the wall clock with the monotonic one; when they no longer agree, every loop is due now and counts from here on.
 """
 
 from __future__ import annotations
@@ -20,40 +24,86 @@ from apscheduler.schedulers.background import BackgroundScheduler
 log = logging.getLogger("trimtab")
 
 Loop = Callable[[datetime], Any]
+JUMP_S = 5.0
+"""A clock that gained or lost no more than this between two passes was not set, only busy or slewed."""
+
+
+def wall() -> datetime:
+    """The time, aware."""
+    return datetime.now(UTC)
 
 
 @dataclass
 class Health:
     """How one loop fares: `lag_s` is how long its last call took, `faults` how many calls raised.
 
-    `ended` is when it last finished a round, on the monotonic clock; before the first round, when it was made.
+    `ended` is when it last finished a round, on the monotonic clock `steady`; before the first round, when it was made.
     """
+
+    steady: Callable[[], float] = time.monotonic
 
     calls: int = 0
     faults: int = 0
     lag_s: float = 0.0
     says: str = ""
-    ended: float = field(default_factory=time.monotonic)
+    ended: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ended = self.steady()
 
     @property
     def behind_s(self) -> float:
         """Seconds since it last finished a round; grows while a call hangs."""
-        return time.monotonic() - self.ended
+        return self.steady() - self.ended
+
+
+class Punctual(BackgroundScheduler):  # type: ignore[misc]  # APScheduler has no types
+    """APScheduler that notices when the clock is set: every job is then due at once, and once."""
+
+    def __init__(self, now: Callable[[], datetime], steady: Callable[[], float], **options: Any) -> None:
+        super().__init__(**options)
+        self._now, self._steady = now, steady
+        self._offset_s = self._apart_s()
+        self.jumps = 0
+
+    def _apart_s(self) -> float:
+        return self._now().timestamp() - self._steady()
+
+    def _process_jobs(self) -> Any:
+        """One pass, as the base does it: what is due is started, and it says for how long there is nothing to do."""
+        apart_s = self._apart_s()
+        jumped_s, self._offset_s = apart_s - self._offset_s, apart_s
+        if abs(jumped_s) > JUMP_S:
+            self.jumps += 1
+            log.warning("the clock was set by %.0f s: every loop runs now and counts from here", jumped_s)
+            for job in self.get_jobs():
+                job.modify(next_run_time=self._now())
+        return super()._process_jobs()
 
 
 class Loops:
     """Calls each loop every `tick_s` seconds, or as `every_s` says, in a thread of a pool of its own."""
 
-    def __init__(self, loops: Mapping[str, Loop], tick_s: float, every_s: Mapping[str, float] | None = None) -> None:
-        self.health = {name: Health() for name in loops}
-        self._loops = dict(loops)
-        pool = ThreadPoolExecutor(max_workers=len(loops))
-        self._scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
+    def __init__(
+        self,
+        loops: Mapping[str, Loop],
+        tick_s: float,
+        every_s: Mapping[str, float] | None = None,
+        *,
+        now: Callable[[], datetime] = wall,
+        steady: Callable[[], float] = time.monotonic,
+        executor: Any = None,
+    ) -> None:
+        """`now` and `steady` are the two clocks, `executor` is one of APScheduler's: all three are for tests."""
+        self.health = {name: Health(steady=steady) for name in loops}
+        self._loops, self._now, self._steady = dict(loops), now, steady
+        pool = executor or ThreadPoolExecutor(max_workers=len(loops))
+        self._scheduler = Punctual(now, steady, executors={"default": pool}, timezone=UTC)
         for name in loops:
             seconds = (every_s or {}).get(name, tick_s)
             self._scheduler.add_job(
                 self._call, "interval", args=[name], seconds=seconds, id=name, max_instances=1, coalesce=True,
-                misfire_grace_time=None, next_run_time=datetime.now(UTC),
+                misfire_grace_time=None, next_run_time=now(),
             )  # fmt: skip
 
     def start(self) -> None:
@@ -65,9 +115,9 @@ class Loops:
         self._scheduler.shutdown(wait=True)
 
     def _call(self, name: str) -> None:
-        health, began = self.health[name], time.monotonic()
+        health, began = self.health[name], self._steady()
         try:
-            health.says = str(self._loops[name](datetime.now(UTC)) or "")
+            health.says = str(self._loops[name](self._now()) or "")
         except Exception as fault:  # the outer ring: whatever it is, the other loops go on and so does this one
             health.faults += 1
             says = f"{type(fault).__name__}: {fault}"
@@ -75,5 +125,5 @@ class Loops:
                 log.exception("loop %s failed (it is tried again at the next tick)", name)
             health.says = says
         health.calls += 1
-        health.ended = time.monotonic()
+        health.ended = self._steady()
         health.lag_s = health.ended - began
