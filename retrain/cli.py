@@ -1,7 +1,7 @@
-"""`trimtab retrain ORDER`: one order, one process.
+"""`trimtab retrain ORDER`: one order, one process; `trimtab retrain new` writes an order to begin with.
 
-In: an order file, the environment. Out: lines on stdout, an exit status: 0 done whatever the verdict, 2 an order that
-must be written differently, 1 a fault. Must never know: how the stages work.
+In: an order file, the environment. Out: lines on stdout (in a terminal a live view), an exit status: 0 done whatever
+the verdict, 2 an order that must be written differently, 1 a fault. Must never know: how the stages work.
 """
 
 from __future__ import annotations
@@ -9,14 +9,27 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from serving.errors import InvalidInput, TrimtabError
 
-app = typer.Typer(help="Work off one retraining order.", add_completion=False)
+
+class OrderFirst(TyperGroup):
+    """`trimtab retrain ORDER` is `trimtab retrain run ORDER`: what is no command is an order's file."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Put `run` before a first word that is no command."""
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
+
+
+app = typer.Typer(
+    cls=OrderFirst, add_completion=False, no_args_is_help=True,
+    help="Work off one retraining order (`trimtab retrain ORDER`), or write one (`trimtab retrain new`).",
+)  # fmt: skip
 
 QUIET = {
     "HF_HUB_OFFLINE": "1",
@@ -30,7 +43,49 @@ QUIET = {
 """Nothing is fetched, nothing is told to anybody."""
 
 
+@app.callback()
+def _group() -> None:
+    """Work off one retraining order (`trimtab retrain ORDER`), or write one (`trimtab retrain new`)."""
+
+
 @app.command()
+def new(
+    reason: Annotated[str, typer.Option(help="Why; it goes into the manifest.")] = "asked for by a person",
+    out: Annotated[Path | None, typer.Option(help="Write the order into this file rather than to stdout.")] = None,
+    challenger: Annotated[str | None, typer.Option(help="Name of the adapter to make; default: the next one.")] = None,
+    since: Annotated[int | None, typer.Option(min=0, help="Learn from exchanges after this row.")] = None,
+    settings: Annotated[Path | None, typer.Option("--settings", "-s", help="The agent's settings.")] = None,
+) -> None:
+    """Write an order over the newest exchanges, to be read, changed and given to `trimtab retrain`."""
+    from datetime import UTC, datetime
+
+    import yaml
+
+    from agent.app.database import existing_store
+    from agent.settings import load
+    from retrain.new import new_order
+
+    said = load(settings)
+    store = existing_store(said)
+    try:
+        document = new_order(said, store, reason=reason, now=datetime.now(UTC), challenger=challenger, since=since)
+    finally:
+        store.close()
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with out.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise InvalidInput(
+            f"{out} cannot be written ({error.strerror}): give a new file in a folder that is"
+        ) from error
+    typer.echo(f"{out} is written: read it, then run trimtab retrain {out}")
+
+
+@app.command("run")
 def retrain(
     order: Annotated[Path, typer.Argument(help="The order: a YAML or JSON file.", show_default=False)],
 ) -> None:
@@ -54,13 +109,15 @@ def retrain(
 def _work(path: Path, console: Console) -> None:
     from sqlalchemy.exc import ArgumentError, OperationalError
 
+    from agent.app.database import STORE_URL
     from agent.store import Store
     from retrain import order as orders
+    from retrain.live import Board
     from retrain.run import run
 
     order = orders.load(path)
     try:
-        store = Store(order.store)
+        store = Store(os.environ.get(STORE_URL, "").strip() or order.store)
     except (ArgumentError, OperationalError, ModuleNotFoundError) as error:
         why = getattr(error, "orig", None) or error
         raise InvalidInput(
@@ -68,18 +125,18 @@ def _work(path: Path, console: Console) -> None:
         ) from error
     console.print(f"order {order.id}: {order.challenger} for {order.alias}; {order.reason}", markup=False)
 
+    token, judge_key = os.environ.get("TRIMTAB_TOKEN", "").strip(), os.environ.get("TRIMTAB_JUDGE_KEY")
+
     def say(line: str) -> None:
         console.print(line, markup=False)
         sys.stdout.flush()
 
     try:
-        run(
-            order,
-            store,
-            token=os.environ.get("TRIMTAB_TOKEN", "").strip(),
-            judge_key=os.environ.get("TRIMTAB_JUDGE_KEY"),
-            say=say,
-        )
+        if console.is_terminal:
+            with Board(console) as board:
+                run(order, store, token=token, judge_key=judge_key, say=board.say, see=board.see)
+        else:
+            run(order, store, token=token, judge_key=judge_key, say=say)
     finally:
         store.close()
 

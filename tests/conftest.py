@@ -15,8 +15,9 @@ from typing import TypeVar, cast
 import pytest
 
 from tests.estate.fixtures import tiny_adapters, tiny_model, vllm_tiny
+from tests.estate.postgres import database, postgres
 
-__all__ = ["tiny_adapters", "tiny_model", "vllm_tiny"]  # fixtures for everybody
+__all__ = ["database", "postgres", "tiny_adapters", "tiny_model", "vllm_tiny"]  # fixtures for everybody
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: a second thread waits more than it works

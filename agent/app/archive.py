@@ -25,6 +25,7 @@ from typing import IO, Any, cast
 from sqlalchemy import Select, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from agent.app.database import reading_store
 from agent.intake.assemble import Unreadable, assemble
 from agent.intake.attach.offer import captured
 from agent.intake.commit import plainly
@@ -71,13 +72,13 @@ def moment(text: str | None, option: str) -> datetime | None:
 
 def write(settings: Settings, choice: Choice, out: str) -> int:
     """Write to a file, whole or not at all, or to stdout for `-`; returns the number of lines. Raises InvalidInput."""
-    store = Store.reading(settings.home)
+    store = reading_store(settings)
     try:
         if out == "-":
             return _to_stdout(lines(store, choice))
         return _to_file(Path(out), lines(store, choice))
     except SQLAlchemyError as error:
-        raise InvalidInput(f"the database in {settings.home} cannot be read ({plainly(error)})") from error
+        raise InvalidInput(f"the database {store.url} cannot be read ({plainly(error)})") from error
     finally:
         store.close()
 

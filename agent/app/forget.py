@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.app.main import open_store, redactor_of
+from agent.app.database import existing_store
+from agent.app.main import redactor_of
 from agent.settings import Settings
 from agent.store import Store, artifacts, forgotten
 from agent.store.pages import cut_log
@@ -53,9 +54,7 @@ def forget(settings: Settings, user: str) -> Forgotten:
     """Forget one person; safe to repeat. Raises InvalidInput for an empty name or a home without a store."""
     if not user.strip():
         raise InvalidInput("give the name that the application sends as `user`")
-    if not (settings.home / "trimtab.db").exists():
-        raise InvalidInput(f"{settings.home} holds no stored traffic: give the agent's --settings")
-    store = open_store(settings.home)
+    store = existing_store(settings)
     try:
         marks = {redactor_of(settings).hash(user), forgotten.file_mark(user)}
         return _forget(settings.home, store, marks)

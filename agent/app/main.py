@@ -22,10 +22,10 @@ from threading import Lock
 from typing import Any
 
 import uvicorn
-from sqlalchemy.exc import OperationalError
 
 from agent.app import memory
 from agent.app.asks import Asks
+from agent.app.database import open_store
 from agent.app.freeze import freeze, frozen, thaw
 from agent.app.keep import EVERY_S, Janitor, text_gate
 from agent.app.loops import Loops
@@ -40,7 +40,6 @@ from agent.app.steer import Steer
 from agent.app.watch import Watch, read_reference
 from agent.export.notify import outlets
 from agent.intake.attach import Desk, Doors, Tally
-from agent.intake.commit import plainly
 from agent.intake.models import Models
 from agent.intake.names import read_names
 from agent.intake.redact import Redactor
@@ -55,7 +54,6 @@ from agent.quality.judge import judge_of
 from agent.quality.room import feedback, judge_once
 from agent.rollout.act import Rollout, adopt
 from agent.settings import Settings
-from agent.store import Store
 from agent.types import InvalidInput
 from agent.web.alerts import alerts
 from agent.web.api import create_app
@@ -80,7 +78,7 @@ class Agent:
         self.settings = settings
         self._attach_token, self._alert_token, self._policy_token = attach_token, alert_token, policy_token
         self.started_at = now()
-        self.store = open_store(settings.home)
+        self.store = open_store(settings)
         claim(settings, self.store, self.started_at)
         adopt(settings, self.store, self.started_at)
         if settings.reference is not None:
@@ -311,19 +309,6 @@ def redactor_of(settings: Settings) -> Redactor:
 def now() -> datetime:
     """The time, aware."""
     return datetime.now(UTC)
-
-
-def open_store(home: Path) -> Store:
-    """The store of a home folder. Raises InvalidInput where it cannot be written."""
-    try:
-        store = Store.at(home)
-        mode = home.stat().st_mode
-    except (OSError, OperationalError) as error:
-        msg = f"home {home} cannot hold the database ({plainly(error)}): give a writable folder with room as `home`"
-        raise InvalidInput(msg) from error
-    if mode & 0o077:
-        log.warning("home %s, which holds texts of users, is open to others: chmod 700 it if nobody needs in", home)
-    return store
 
 
 def usable_port(host: str, port: int) -> int:

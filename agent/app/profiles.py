@@ -64,16 +64,14 @@ def profile(
 
 
 def _traffic(settings: Path | None, since: str | None, until: str | None, version: str | None) -> tuple[bytes, int]:
+    from agent.app.database import existing_store
     from agent.profile.reference import profile_of_traffic
     from agent.settings import load
-    from agent.store import Store
 
     tree = load(settings)
-    if not (tree.home / "trimtab.db").exists():
-        raise InvalidInput(f"{tree.home} holds no stored traffic: give FILE, or the agent's --settings")
     end = _time(until) if until else datetime.now(UTC)
     begin = _time(since) if since else end - timedelta(hours=_HOURS)
-    store = Store.at(tree.home)
+    store = existing_store(tree)
     try:
         return profile_of_traffic(
             store, alias=tree.alias, version=version, since=begin, until=end, language=tree.profile.language

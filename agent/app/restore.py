@@ -30,6 +30,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent.app.archive import OWN, REDACTED
+from agent.app.database import is_shared, open_store
 from agent.intake.assemble import Unreadable, assemble
 from agent.intake.attach.desk import AHEAD_S, stored_name
 from agent.intake.attach.lines import Namer, read_lines
@@ -89,9 +90,9 @@ class BadLine(ValueError):
 
 def run(settings: Settings, files: Sequence[Path], say: Callable[[str], None]) -> None:
     """Import files into the store of the settings and say how it went. Raises InvalidInput when no line was good."""
-    from agent.app.main import open_store, redactor_of
+    from agent.app.main import redactor_of
 
-    now, store = datetime.now(UTC), open_store(settings.home)
+    now, store = datetime.now(UTC), open_store(settings)
     try:
         report = restore(
             store, files, redactor_of(settings), settings.alias,
@@ -101,7 +102,7 @@ def run(settings: Settings, files: Sequence[Path], say: Callable[[str], None]) -
             names = ", ".join(file.name for file in files)
             store.record("import", f"{report.stored} exchanges imported from {names}", now)
     except SQLAlchemyError as error:
-        raise InvalidInput(f"the database in {settings.home} takes no more ({plainly(error)}): {_AGAIN}") from error
+        raise InvalidInput(f"the database {store.url} takes no more ({plainly(error)}): {_AGAIN}") from error
     finally:
         store.close()
     for where, why in report.bad:
@@ -157,7 +158,9 @@ def _keep(store: Store, taken: Sequence[tuple[Exchange, list[Grade]]], report: R
 
 
 def _look_for_room(settings: Settings) -> None:
-    """A file can wait, so nothing of it comes in without its texts."""
+    """A file can wait, so nothing of it comes in without its texts. A server looks after its own disk."""
+    if is_shared(settings):
+        return
     free, needed = shutil.disk_usage(settings.home).free, settings.capture.min_free_mb * _MB
     if free < needed:
         told = f"{free / _MB:.0f} MB are free in {settings.home}, and capture.min_free_mb is {needed / _MB:.0f}"

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlmodel import Session, col, select
 
 from agent.quality.estimate import estimate
@@ -88,7 +87,7 @@ def judge_once(store: Store, judge: Judge, settings: Settings, now: datetime, *,
     )
     kept["totals"] = _added(kept.get("totals", {}), judged)
     with store.transaction() as session:
-        _add_grades(session, grades)
+        store.put_grades(session, grades)
         store.save_state(session, STATE_KEY, judged.cursor, json.dumps(kept).encode())
     return judged
 
@@ -216,13 +215,6 @@ def _ask(judge: Judge, exchanges: Sequence[Exchange], now: datetime) -> tuple[li
     with ThreadPoolExecutor(min(_THREADS, len(exchanges)), thread_name_prefix="judge") as pool:
         grades = [grade for grade in pool.map(one, exchanges) if grade is not None]
     return grades, faults[-1] if faults else None
-
-
-def _add_grades(session: Session, grades: Sequence[Grade]) -> None:
-    if grades:
-        rows = [{name: getattr(grade, name) for name in Grade.__dataclass_fields__} for grade in grades]
-        statement = upsert(GradeRow).on_conflict_do_nothing(index_elements=["exchange_id", "source"])
-        session.connection().execute(statement, rows)
 
 
 def _window(session: Session, version: str, alias: str, after_rowid: int, size: int) -> list[tuple[int, str, datetime]]:

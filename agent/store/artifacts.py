@@ -29,6 +29,11 @@ DRAFT = ".draft"
 
 BASE_SUFFIXES = (".safetensors", ".json", ".model", ".jinja", ".txt")
 """Files of a base model that decide what it answers: weights, configuration, tokenizer, chat template."""
+TOKENIZER = (
+    "added_tokens.json", "chat_template.jinja", "merges.txt", "special_tokens_map.json", "tokenizer.json",
+    "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt",
+)  # fmt: skip
+"""Files of a base model that decide how text becomes tokens."""
 
 
 def file_sha256(path: Path) -> str:
@@ -55,6 +60,11 @@ def base_digest(folder: Path) -> str:
     return digest_of({item.name: file_sha256(item) for item in found})
 
 
+def tokenizer_digest(folder: Path) -> str:
+    """The digest of a base model's tokenizer and chat template, of whichever files it has."""
+    return digest_of({name: file_sha256(folder / name) for name in TOKENIZER if (folder / name).is_file()})
+
+
 def seal(folder: Path, facts: Mapping[str, Any]) -> str:
     """Write the manifest of a folder, last and by a rename; returns the digest.
 
@@ -66,8 +76,7 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> str:
     document = {**facts, "files": dict(sorted(files.items())), "digest": digest}
     draft = folder / (MANIFEST + DRAFT)
     draft.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    for item in folder.iterdir():
-        _sync(item)
+    sync(folder)
     draft.replace(folder / MANIFEST)
     _sync(folder)
     return digest
@@ -104,6 +113,13 @@ def verify(folder: Path) -> str:
         if present[name] != listed[name]:
             raise Unservable(f"adapter {folder}: {name} is not what was published (its sha256 differs)")
     return digest_of(present)
+
+
+def sync(folder: Path) -> None:
+    """Have a folder and every file of it on disk."""
+    for item in folder.iterdir():
+        _sync(item)
+    _sync(folder)
 
 
 def _sync(path: Path) -> None:

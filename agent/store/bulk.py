@@ -16,11 +16,16 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, Table
 from sqlalchemy.sql.dml import Insert
 
+from agent.store.dialect import positional
+
+COUNTED: dict[str, Any] = {"preserve_rowcount": True}
+
 
 class Bulk:
-    """`insert` compiled for `dialect`; rows are sequences in the order of `names`. For positional drivers (SQLite)."""
+    """`insert` compiled for `dialect`; rows are sequences in the order of `names`."""
 
     def __init__(self, insert: Insert, table: Table, names: Sequence[str], dialect: Dialect) -> None:
+        dialect = positional(dialect)
         compiled = insert.compile(dialect=dialect, column_keys=list(names))
         self._sql = str(compiled)
         order = [names.index(name) for name in compiled.positiontup or ()]
@@ -29,9 +34,10 @@ class Bulk:
         found = [kind.bind_processor(dialect) for kind in types]
         self._processes = [(at, process) for at, process in enumerate(found) if process is not None]
 
-    def run(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
-        """Insert all rows; the caller's transaction decides when they last."""
-        connection.exec_driver_sql(self._sql, [self._values(row) for row in rows])
+    def run(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> int:
+        """Insert all rows and say how many were new; the caller's transaction decides when they last."""
+        values = [self._values(row) for row in rows]
+        return connection.exec_driver_sql(self._sql, values, execution_options=COUNTED).rowcount
 
     def _values(self, row: Sequence[Any]) -> tuple[Any, ...]:
         values = list(self._ordered(row))

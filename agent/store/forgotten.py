@@ -13,8 +13,8 @@ from hashlib import blake2b
 from typing import Any
 
 from sqlalchemy import Engine, Table, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
+from agent.store.dialect import upsert, writing
 from agent.store.tables import EXCHANGE, GRADE, StateRow
 
 GONE = "forgotten"
@@ -35,9 +35,9 @@ def forget(engine: Engine, marks: Collection[str]) -> int:
     Numbers (times, tokens, versions) stay, so that counts and profiles still add up; who and what is said goes.
     """
     c = EXCHANGE.c
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         values = [{"key": _PREFIX + mark, "cursor": 0, "state": b""} for mark in sorted(marks)]
-        connection.execute(upsert(_STATE).on_conflict_do_nothing(index_elements=["key"]), values)
+        connection.execute(upsert(connection, _STATE).on_conflict_do_nothing(index_elements=["key"]), values)
         rowids = connection.execute(select(c.rowid).where(c.user.in_(marks)).order_by(c.rowid)).scalars().all()
     for start in range(0, len(rowids), _BATCH):
         _blank(engine, rowids[start : start + _BATCH])
@@ -62,7 +62,7 @@ def _blank(engine: Engine, rowids: Sequence[int]) -> None:
         "user": None,
         "conversation": None,
     }
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         theirs = select(c.id).where(chosen)
         connection.execute(update(GRADE).where(GRADE.c.exchange_id.in_(theirs)).values(correction=None))
         connection.execute(update(EXCHANGE).where(chosen).values(**nothing, features=None, text_gone=GONE))

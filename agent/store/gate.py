@@ -16,6 +16,7 @@ from threading import Lock
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agent.store.convert import without_text
+from agent.store.dialect import is_full
 from agent.store.store import Store
 from agent.types import Exchange, Features
 
@@ -24,7 +25,6 @@ RESUME_RATIO = 1.5
 HOLD_FIRST_S, HOLD_LAST_S = 60.0, 3600.0
 """How long text stays away after a write failed although there seemed to be room (a quota, a broken disk)."""
 PAUSED = "paused"
-_SQLITE_IOERR, _SQLITE_FULL = 10, 13
 _MB = 1_000_000
 
 log = logging.getLogger(__name__)
@@ -120,9 +120,3 @@ class TextGate:
                 del self._unsaid[0]
         except SQLAlchemyError:
             del self._unsaid[:-10]  # the log has said it
-
-
-def is_full(fault: DBAPIError) -> bool:
-    """True when the database could not write for want of room, or because the disk failed."""
-    code = getattr(fault.orig, "sqlite_errorcode", 0) & 0xFF
-    return code in (_SQLITE_FULL, _SQLITE_IOERR)

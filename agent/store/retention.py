@@ -19,7 +19,8 @@ from typing import Any
 from sqlalchemy import Engine, Row, Select, delete, exists, func, or_, select, tuple_
 
 from agent.store import history, tally
-from agent.store.pages import used_bytes
+from agent.store.dialect import writing
+from agent.store.pages import meter
 from agent.store.tables import EXCHANGE, GRADE
 
 BATCH_ROWS = 200
@@ -66,11 +67,12 @@ def shrink(engine: Engine, limits: Limits) -> tuple[int, int]:
 
     Readings, profiles and estimates go with the exchanges of their time. What remains too big is what must stay.
     """
-    if used_bytes(engine) <= limits.most_bytes:
+    used = meter(engine, limits.most_bytes)
+    if used(0) <= limits.most_bytes:
         return 0, 0
     target = int(limits.most_bytes * LOW_WATER)
     deleted, after = 0, 0
-    while used_bytes(engine) > target and time.monotonic() < limits.deadline:
+    while used(deleted) > target and time.monotonic() < limits.deadline:
         query = _oldest(engine).where(EXCHANGE.c.rowid > after).order_by(EXCHANGE.c.rowid)
         rows = _page(engine, query)
         if not rows:
@@ -78,7 +80,7 @@ def shrink(engine: Engine, limits: Limits) -> tuple[int, int]:
         after = rows[-1].rowid
         deleted += _delete(engine, rows, limits)
         history.expire(engine, min(limits.now, *(row.started_at for row in rows)))
-    return deleted, max(0, used_bytes(engine) - limits.most_bytes)
+    return deleted, max(0, used(deleted) - limits.most_bytes)
 
 
 def _oldest(engine: Engine) -> Select[Any]:
@@ -104,7 +106,7 @@ def _delete(engine: Engine, rows: Sequence[Row[Any]], limits: Limits) -> int:
     c, mark = EXCHANGE.c, GRADE.c
     free = [row.rowid for row in rows if not any(after < row.rowid <= upto for after, upto in limits.held)]
     labelled = exists().where(mark.exchange_id == c.id, mark.truth)
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         newest = connection.execute(select(func.max(mark.rowid))).scalar() or 0
         upto = min(tally.folded(connection, tally.GRADES), newest - 1)
         pinned = exists().where(mark.exchange_id == c.id, mark.rowid > upto)

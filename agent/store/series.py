@@ -34,12 +34,12 @@ def _series(
     session: Session, versions: Sequence[str], width: int, measure: str
 ) -> dict[tuple[int, str], tuple[int, float]]:
     """(bucket, version) -> (last exchange rowid in it, peak value)."""
-    bucket = col(ReadingRow.exchange_rowid) // width
+    bucket = (col(ReadingRow.exchange_rowid) // width).label("bucket")
     query = (
         select(bucket, ReadingRow.version, func.max(ReadingRow.exchange_rowid), func.max(ReadingRow.value))
         .where(ReadingRow.feature == "detector", ReadingRow.measure == measure)
         .where(col(ReadingRow.version).in_(versions))
-        .group_by(bucket, ReadingRow.version)
+        .group_by("bucket", ReadingRow.version)
     )
     return {(int(b), v): (int(rowid), float(value)) for b, v, rowid, value in session.exec(query)}
 

@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, func, insert
+from sqlalchemy import Connection, Table, event, func, insert
 from sqlalchemy import select as columns
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlmodel import Session, col, select
 
 from agent.store import convert, tally
-from agent.store.bulk import Bulk
-from agent.store.open import opened
+from agent.store.bulk import COUNTED, Bulk
+from agent.store.dialect import is_sqlite, take_turn, upsert, writing
+from agent.store.open import opened, shown
 from agent.store.tables import (
     EXCHANGE,
     GRADE,
@@ -43,21 +44,37 @@ EXCHANGE_COLUMNS = [EXCHANGE.c[name] for name in convert.EXCHANGE_FIELDS]
 """What `convert.exchange` reads, in its order: hot loops read tuples, never objects of the ORM."""
 
 _IDS_AT_ONCE = 500
+Guard = Callable[[Connection], None]
+_EVENT: Table = EventRow.__table__  # type: ignore[attr-defined]
 _TOLD = [WorkerRow.__table__.c[name] for name in ("worker", "assigned", "dropped")]  # type: ignore[attr-defined]
 
 
 class Store:
     """All durable state. Every method is one transaction unless it is given a session.
 
-    Safe to use from several threads and processes: SQLite in WAL mode with a 30 s busy timeout.
+    Safe to use from several threads and processes; writers take turns and wait up to 30 s (`dialect.py`).
     """
 
-    def __init__(self, url: str, *, read_only: bool = False) -> None:
-        """Open (and create) the database at an SQLAlchemy URL, e.g. `sqlite:////var/lib/trimtab/trimtab.db`."""
-        self.url = url
-        self.engine = opened(url, read_only=read_only)
-        statement = upsert(EXCHANGE).on_conflict_do_nothing(index_elements=["worker", "seq"])
+    def __init__(self, url: str, *, read_only: bool = False, connections: int = 8) -> None:
+        """Open (and create) the database at an SQLAlchemy URL, e.g. `sqlite:////var/lib/trimtab/trimtab.db`.
+
+        At most `connections` are open at once (PostgreSQL). Raises as `open.opened` says.
+        """
+        self.url = shown(url)
+        """The address without its password."""
+        self.engine = opened(url, read_only=read_only, connections=connections)
+        self._guard: Guard | None = None
+        statement = upsert(self.engine, EXCHANGE).on_conflict_do_nothing(index_elements=["worker", "seq"])
         self._bulk = Bulk(statement, EXCHANGE, convert.EXCHANGE_FIELDS, self.engine.dialect)
+
+    def guarded(self, guard: Guard | None) -> Store:
+        """The same store for somebody who may lose his office: `guard` is asked in each of his writing transactions.
+
+        It raises when the office is lost, and nothing of that transaction is kept.
+        """
+        other = copy(self)
+        other._guard = guard  # noqa: SLF001 - a copy of ours
+        return other
 
     @classmethod
     def at(cls, home: Path) -> Store:
@@ -79,8 +96,18 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session that commits when the block ends and rolls back when it raises."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        """A session that commits when the block ends and rolls back when it raises.
+
+        What it has read may have changed when it writes; `exclusive` is for those who mind.
+        """
+        with _Session(self.engine, expire_on_commit=False, info={"guard": self._guard}) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Session]:
+        """A session that has the turn to write from the beginning: what is read stays true until the block ends."""
+        with self.transaction() as session:
+            _begin_writing(session)
             yield session
 
     # -- exchanges --------------------------------------------------------------------------------
@@ -93,7 +120,7 @@ class Store:
         """
         if not exchanges:
             return 0
-        with self._writing() as connection:
+        with writing(self.engine) as connection:
             return self._insert(connection, _apart(connection, exchanges))
 
     def restore(self, exchanges: Sequence[Exchange], grades: Sequence[Grade]) -> tuple[int, int]:
@@ -101,7 +128,7 @@ class Store:
 
         An exchange whose id is stored already is left alone, and gets the grades that it lacks.
         """
-        with self._writing() as connection:
+        with writing(self.engine) as connection:
             there = _owners(connection, [exchange.id for exchange in exchanges])
             fresh = {exchange.id: exchange for exchange in reversed(exchanges) if exchange.id not in there}
             new = self._insert(connection, list(reversed(fresh.values())))
@@ -110,16 +137,7 @@ class Store:
     def _insert(self, connection: Connection, exchanges: Sequence[Exchange]) -> int:
         if not exchanges:
             return 0
-        rows = map(convert.exchange_values, exchanges)
-        return _changed(connection, lambda: self._bulk.run(connection, rows))
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """A transaction that has the write lock from its first statement on: what it reads stays true until it ends."""
-        with self.engine.begin() as connection:
-            if self.engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield connection
+        return self._bulk.run(connection, map(convert.exchange_values, exchanges))
 
     def exchanges_after(self, cursor: int, limit: int) -> list[tuple[int, Exchange]]:
         """The next exchanges in durable order as (rowid, exchange)."""
@@ -142,11 +160,14 @@ class Store:
 
     # -- taps -------------------------------------------------------------------------------------
 
-    def note_worker(self, worker: str, pid: int, seen_at: datetime, assigned: int, dropped: int) -> None:
-        """Remember the highest numbers a tap told us."""
+    def note_worker(
+        self, worker: str, pid: int, seen_at: datetime, assigned: int, dropped: int, *, pod: str | None = None
+    ) -> None:
+        """Remember the highest numbers a tap told us, the sidecar of `pod`."""
         with self.transaction() as session:
             row = session.get(WorkerRow, worker) or WorkerRow(worker=worker, pid=pid, seen_at=seen_at)
             row.pid = pid or row.pid
+            row.pod = pod or row.pod
             row.seen_at = seen_at
             row.assigned = max(row.assigned, assigned)
             row.dropped = max(row.dropped, dropped)
@@ -191,8 +212,14 @@ class Store:
 
     def add_grades(self, grades: Sequence[Grade]) -> int:
         """Store opinions; a second one of the same source on the same exchange is left alone. Returns new ones."""
-        with self.engine.begin() as connection:
+        with writing(self.engine) as connection:
             return _insert_grades(connection, grades)
+
+    @staticmethod
+    def put_grades(session: Session, grades: Sequence[Grade]) -> int:
+        """The same inside the caller's transaction."""
+        _begin_writing(session)
+        return _insert_grades(session.connection(), grades)
 
     def graded(self, after: int, version: str | None = None) -> list[tuple[int, Exchange, list[Grade]]]:
         """Exchanges with rowid > after that somebody graded, oldest first: (rowid, exchange, its grades)."""
@@ -305,8 +332,8 @@ class Store:
 
     def record(self, kind: str, text: str, at: datetime, **data: Any) -> None:
         """Add one line to the record that people read."""
-        with self.transaction() as session:
-            session.execute(insert(EventRow), [{"kind": kind, "text": text, "at": at, "data": data}])
+        with writing(self.engine) as connection:
+            connection.execute(insert(_EVENT), [{"kind": kind, "text": text, "at": at, "data": data}])
 
     def events(self, after: int = 0, limit: int = 200) -> list[EventRow]:
         """Lines of the record after a rowid, oldest first."""
@@ -348,13 +375,33 @@ def _insert_grades(connection: Connection, grades: Sequence[Grade]) -> int:
     if not grades:
         return 0
     rows = [{name: getattr(g, name) for name in g.__dataclass_fields__} for g in grades]
-    statement = upsert(GRADE).on_conflict_do_nothing(index_elements=["exchange_id", "source"])
-    return _changed(connection, lambda: connection.execute(statement, rows))
+    statement = upsert(connection, GRADE).on_conflict_do_nothing(index_elements=["exchange_id", "source"])
+    return connection.execute(statement, rows, execution_options=COUNTED).rowcount
 
 
-def _changed(connection: Connection, act: Callable[[], object]) -> int:
-    """Rows that a statement changed, told by the connection rather than counted in the table."""
-    ask = "select total_changes()"
-    before = connection.exec_driver_sql(ask).scalar_one()
-    act()
-    return int(connection.exec_driver_sql(ask).scalar_one() - before)
+class _Session(Session):
+    """Takes the turn to write before it writes, and asks its guard then."""
+
+
+@event.listens_for(_Session, "before_flush")
+def _before_flush(session: Session, _context: object, _instances: object) -> None:
+    _begin_writing(session)
+
+
+@event.listens_for(_Session, "do_orm_execute")
+def _before_statement(state: Any) -> None:
+    if state.is_insert or state.is_update or state.is_delete:
+        _begin_writing(state.session)
+
+
+def _begin_writing(session: Session) -> None:
+    """Once a transaction. SQLite takes its lock by itself at the first write, or here when nothing was written yet."""
+    if session.info.get("writes"):
+        return
+    session.info["writes"] = True
+    connection = session.connection()
+    if not (is_sqlite(connection) and connection.connection.in_transaction):
+        take_turn(connection)
+    guard: Guard | None = session.info.get("guard")
+    if guard is not None:
+        guard(connection)

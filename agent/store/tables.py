@@ -1,7 +1,7 @@
 """The tables, as SQLModel classes.
 
 Lives here: one class a table, and the rule that a time is stored as aware UTC.
-Comes in: nothing. Goes out: classes for `store.py`, and for migrations later.
+Comes in: nothing. Goes out: classes for `store.py`. Whoever changes one writes a migration; a test asks for it.
 Must never know: who writes or reads them.
 """
 
@@ -10,7 +10,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Index, LargeBinary, Table, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlmodel import Field, SQLModel
 
 
@@ -134,6 +145,8 @@ class WorkerRow(SQLModel, table=True):
     seen_at: datetime = Field(sa_column=_utc())
     assigned: int = 0
     dropped: int = 0
+    pod: str | None = None
+    """The sidecar that hears it, where several write to one database."""
 
 
 class ProfileRow(SQLModel, table=True):
@@ -321,3 +334,6 @@ EXCHANGE: Table = ExchangeRow.__table__  # type: ignore[attr-defined]
 GRADE: Table = GradeRow.__table__  # type: ignore[attr-defined]
 ALL: tuple[Table, ...] = tuple(SQLModel.metadata.sorted_tables)
 """Every table of the store."""
+_WHOLE = BigInteger().with_variant(Integer(), "sqlite")
+for _column in (column for table in ALL for column in table.columns if type(column.type) is Integer):
+    _column.type = _WHOLE  # 8 bytes on PostgreSQL too: counts of years do not fit into 4

@@ -11,9 +11,23 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, func, literal, select, union_all, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    union_all,
+    update,
+)
 
+from agent.store.dialect import upsert, writing
 from agent.store.tables import EXCHANGE, GRADE, ExchangeTallyRow, GradeTallyRow, StateRow
 
 FOLD_ROWS = 20_000
@@ -50,7 +64,7 @@ def exchanges(connection: Connection) -> list[ExchangesCounted]:
     tail = _tail(EXCHANGE, keys, sums, cursor=_cursor(EXCHANGES))
     both = union_all(select(_EXCHANGES), tail).subquery()
     by = [both.c[key] for key in keys]
-    return [ExchangesCounted._make(row) for row in connection.execute(select(*by, func.sum(both.c.n)).group_by(*by))]
+    return [ExchangesCounted._make(row) for row in connection.execute(select(*by, _sum(both.c.n)).group_by(*by))]
 
 
 def grades(connection: Connection) -> list[GradesCounted]:
@@ -58,7 +72,7 @@ def grades(connection: Connection) -> list[GradesCounted]:
     tail = _tail(GRADE, _GRADE_KEYS, _GRADE_SUMS, cursor=_cursor(GRADES))
     both = union_all(select(_GRADES), tail).subquery()
     by = [both.c[key] for key in _GRADE_KEYS]
-    sums = (func.sum(both.c.n), func.sum(both.c.cost_tokens), func.max(both.c.last_at))
+    sums = (_sum(both.c.n), _sum(both.c.cost_tokens), func.max(both.c.last_at))
     return [GradesCounted._make(row) for row in connection.execute(select(*by, *sums).group_by(*by).order_by(*by))]
 
 
@@ -74,11 +88,16 @@ def folded(connection: Connection, key: str = EXCHANGES) -> int:
     return connection.execute(select(_STATE.c.cursor).where(_STATE.c.key == key)).scalar() or 0
 
 
+def _sum(column: ColumnElement[int]) -> ColumnElement[int]:
+    """A whole number on every database: PostgreSQL sums 8 bytes to a decimal."""
+    return cast(func.sum(column), BigInteger)
+
+
 _EXCHANGE_KEYS = ("worker", "alias", "version", "outcome")
 _GRADE_KEYS = ("source", "truth")
 _GRADE_SUMS: list[ColumnElement[Any]] = [
     func.count().label("n"),
-    func.sum(GRADE.c.cost_tokens).label("cost_tokens"),
+    _sum(GRADE.c.cost_tokens).label("cost_tokens"),
     func.max(GRADE.c.at).label("last_at"),
 ]
 
@@ -112,13 +131,14 @@ def _fold(
         if upto <= start:
             return False
         rows = [row._asdict() for row in connection.execute(_tail(table, keys, sums, cursor=start, upto=upto))]
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         if not _advanced(connection, key, start, upto):
             return True  # somebody else folded these rows
-        add = upsert(into)
+        add = upsert(connection, into)
         set_ = {name: into.c[name] + add.excluded[name] for name in ("n", "cost_tokens") if name in into.c}
         if "last_at" in into.c:
-            set_["last_at"] = func.max(into.c.last_at, add.excluded.last_at)
+            new = add.excluded.last_at
+            set_["last_at"] = case((new > into.c.last_at, new), else_=into.c.last_at)
         if rows:
             connection.execute(add.on_conflict_do_update(index_elements=list(keys), set_=set_), rows)
     return upto < newest
@@ -126,7 +146,9 @@ def _fold(
 
 def _advanced(connection: Connection, key: str, start: int, upto: int) -> bool:
     """Move the cursor from `start` to `upto`; False when it is not at `start` any more."""
-    first = upsert(_STATE).values(key=key, cursor=0, state=b"").on_conflict_do_nothing(index_elements=["key"])
+    first = (
+        upsert(connection, _STATE).values(key=key, cursor=0, state=b"").on_conflict_do_nothing(index_elements=["key"])
+    )
     connection.execute(first)
     moved = update(_STATE).where(_STATE.c.key == key, _STATE.c.cursor == start).values(cursor=upto)
     return bool(connection.execute(moved).rowcount)

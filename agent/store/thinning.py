@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, Engine, Table, bindparam, delete, exists, func, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, Engine, Table, delete, exists, func, insert, select
 
 from agent.store import convert
+from agent.store.dialect import upsert, writing
 from agent.store.reservoir import kept
 from agent.store.store import EXCHANGE_COLUMNS
 from agent.store.tables import EXCHANGE, GRADE, AlarmRow, StateRow
@@ -46,9 +46,10 @@ def thin(engine: Engine, *, window_rows: int, keep: int, upto: int, windows: int
             break
         with engine.connect() as connection:
             rows = _losers(connection, first, last, keep, shown)
-        with engine.begin() as connection:
+        with writing(engine) as connection:
             thinned += _take(connection, rows)
-            connection.execute(_MOVE, {"at": last})
+            move = upsert(connection, _STATE).values(key=STATE, cursor=last, state=b"")
+            connection.execute(move.on_conflict_do_update(index_elements=["key"], set_={"cursor": last}))
         if rows:
             time.sleep(REST_S)
     return thinned
@@ -82,10 +83,3 @@ def _take(connection: Connection, losers: Mapping[int, Exchange]) -> int:
     if rows:
         connection.execute(insert(EXCHANGE), rows)
     return len(rows)
-
-
-_MOVE = (
-    upsert(_STATE)
-    .values(key=STATE, cursor=bindparam("at"), state=b"")
-    .on_conflict_do_update(index_elements=["key"], set_={"cursor": bindparam("at")})
-)

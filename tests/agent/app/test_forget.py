@@ -112,7 +112,7 @@ def test_nobody_and_nowhere_are_refused(tmp_path: Path) -> None:
     settings = Settings.model_validate({"home": str(tmp_path)})
     with pytest.raises(InvalidInput, match="give the name"):
         forget(settings, " ")
-    with pytest.raises(InvalidInput, match="no stored traffic"):
+    with pytest.raises(InvalidInput, match="there is no store in"):
         forget(settings, "ann")
 
 

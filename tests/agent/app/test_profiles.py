@@ -50,7 +50,7 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         profile(file)
     with pytest.raises(InvalidInput, match="stored traffic"):
         profile(file, since="2026-01-01", out=tmp_path / "x")
-    with pytest.raises(InvalidInput, match="no stored traffic"):
+    with pytest.raises(InvalidInput, match="there is no store in"):
         profile(settings=settings, out=tmp_path / "x")
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "trimtab.db").touch()

@@ -1,4 +1,4 @@
-"""A real, empty store for each test."""
+"""A real, empty store for each test: every test that asks for one runs on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from agent.store import Store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty real store."""
-    opened = Store.at(tmp_path / "home")
+    sqlite = request.param == "sqlite"
+    opened = Store.at(tmp_path / "home") if sqlite else Store(request.getfixturevalue("database"))
     yield opened
     opened.close()

@@ -5,18 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
-
-import pytest
 
 from agent.store import Store, convert
 from agent.store.snapshot import CHART_POINTS, snapshot
 from agent.store.tables import EstimateRow, OrderRow, RolloutRow
 from agent.types import Action, AdapterVersion, Alarm, Decision, Exchange, Grade, Message, Outcome
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -36,14 +29,6 @@ def exchange(seq: int, version: str = "home-v1", outcome: Outcome = Outcome.COMP
         messages=(Message(role="user", text=f"turn on lamp {seq}"),),
         answer="light.on",
     )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty real store."""
-    opened = Store.at(tmp_path)
-    yield opened
-    opened.close()
 
 
 def learn(store: Store, rowid: int, rows: int, version: str = "home-v1") -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta, timezone
-from pathlib import Path
+from threading import Event
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, insert
 from sqlalchemy.exc import StatementError
 
 from agent.store import Store, tally
-from agent.store.tables import ALL, EXCHANGE, GRADE
-from agent.types import Features, Grade, Outcome
+from agent.store.tables import ALL, EXCHANGE, GRADE, EventRow, RolloutRow, StateRow
+from agent.types import Features, Grade, Message, Outcome, RemoteFault
 from tests.agent.store.traffic import START, exchange
 
 
@@ -96,26 +96,82 @@ def test_rows_of_one_worker_hide_no_loss_of_another(store: Store) -> None:
     assert store.capture_counts()["lost"] == 3
 
 
-def test_an_older_database_gets_the_new_columns(tmp_path: Path) -> None:
-    """A file that an earlier version made is opened, keeps its rows, and takes new ones."""
-    first = Store.at(tmp_path)
-    first.add_exchanges([exchange(1)])
-    first.close()
-    with sqlite3.connect(tmp_path / "trimtab.db") as raw:
-        for column in ("text_gone", "tools", "answers"):
-            raw.execute(f"ALTER TABLE exchange DROP COLUMN {column}")
-        raw.execute("DROP TABLE tally_exchange")
-    raw.close()
-    again = Store.at(tmp_path)
-    again.add_exchanges([exchange(2)])
-    assert [e.tools for _, e in again.exchanges_after(0, 9)] == [(), ("light",)]
-    assert again.capture_counts()["stored"] == 2
-    again.close()
-
-
 def test_every_table_is_opened() -> None:
     """A table that is declared but not in the list would never be made."""
     assert {"exchange", "tally_exchange", "tally_grade", "state", "grade"} <= {table.name for table in ALL}
+
+
+def test_numbers_and_texts_of_any_kind_are_kept(store: Store) -> None:
+    """Counts of 8 bytes come back as they were, and a text with the character 0 costs nobody its exchange."""
+    said = (Message(role="user", text="\0 \u2028 ü 家"),)
+    huge = replace(exchange(2), seq=2**60, prompt_tokens=2**62, answer="a\0b", messages=said)
+    assert store.add_exchanges([exchange(1), huge]) == 2
+    found = store.exchange(huge.id)
+    assert found is not None
+    assert (found.seq, found.prompt_tokens, found.messages) == (2**60, 2**62, said)
+    assert found.answer in ("a\0b", "a\ufffdb")
+    store.record("note", "a\0b", START)
+    assert store.events()[0].text in ("a\0b", "a\ufffdb")
+
+
+def test_whoever_minds_reads_and_writes_alone(store: Store) -> None:
+    """Two threads that raise a number by one, a hundred times each, in `exclusive`, lose none."""
+
+    def raise_it() -> None:
+        for _ in range(20):
+            with store.exclusive() as session:
+                row = session.get(StateRow, "n") or StateRow(key="n", cursor=0, state=b"")
+                row.cursor += 1
+                session.add(row)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(raise_it) for _ in range(4)]:
+            done.result()
+    assert store.load_state("n")[0] == 80
+
+
+def test_no_reader_passes_a_row_that_is_still_to_come(store: Store) -> None:
+    """Rows become visible in the order of their numbers, however many write: a cursor never jumps over one."""
+    seen: list[int] = []
+    done = Event()
+
+    def read() -> None:
+        cursor = 0
+        while not done.is_set() or store.last_rowid() > cursor:
+            for rowid, _ in store.exchanges_after(cursor, 7):
+                seen.append(rowid)
+                cursor = rowid
+
+    with ThreadPoolExecutor(5) as pool:
+        reader = pool.submit(read)
+        writers = [
+            pool.submit(lambda w: [store.add_exchanges([exchange(n, id=f"{w}-{n}", worker=w)]) for n in range(25)], w)
+            for w in "abcd"
+        ]
+        for writer in writers:
+            writer.result()
+        done.set()
+        reader.result()
+    assert len(seen) == 100
+
+
+def test_a_guard_that_says_no_keeps_everything_out(store: Store) -> None:
+    """Whoever has lost his office writes nothing, by the ORM or by statements; a line in the record harms nobody."""
+
+    def no(_: object) -> None:
+        raise RemoteFault("somebody else leads")
+
+    guarded = store.guarded(no)
+    with pytest.raises(RemoteFault):
+        guarded.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=START))
+    with pytest.raises(RemoteFault), guarded.transaction() as session:
+        session.execute(insert(EventRow), [{"kind": "k", "text": "t", "at": START, "data": {}}])
+    with pytest.raises(RemoteFault), guarded.exclusive():
+        pass
+    assert (store.rollout("home"), store.events()) == (None, [])
+    guarded.record("note", "I was there", START)
+    store.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=START))
+    assert store.rollout("home") is not None
 
 
 def test_an_id_names_one_exchange(store: Store) -> None:
