@@ -102,10 +102,14 @@ TRENDS = (
 CAPTURE = (
     Panel(
         title="Capture",
-        says="Exchanges numbered by the taps, stored, dropped and unreadable; the first two should be one line.",
-        queries=tuple(
-            (f"sum(rate(trimtab_capture_{name}_total{{{N}}}[$__rate_interval]))", name)
-            for name in ("assigned", "stored", "dropped", "unreadable")
+        says="Exchanges numbered by the taps, stored, dropped, unreadable, and stored without text for want of room; "
+        "the first two should be one line.",
+        queries=(
+            *(
+                (f"sum(rate(trimtab_capture_{name}_total{{{N}}}[$__rate_interval]))", name)
+                for name in ("assigned", "stored", "dropped", "unreadable")
+            ),
+            (f"sum(rate(trimtab_text_dropped_total{{{N}}}[$__rate_interval]))", "without text"),
         ),
         unit="reqps",
         low=0,
@@ -138,11 +142,13 @@ CAPTURE = (
 SIDECAR = (
     Panel(
         title="Memory and database",
-        says="Resident memory (idle it should stay under 150 MB), the database, and what the settings allow it.",
+        says="Resident memory (idle it should stay under 150 MB), the database and what the settings allow it, and "
+        "what has arrived and is not stored yet (at 16 MiB the taps are made to wait).",
         queries=(
             (f"max(trimtab_resident_memory_bytes{{{N}}})", "memory"),
             (f"max(trimtab_database_bytes{{{N}}})", "database"),
             (f"max(trimtab_database_limit_bytes{{{N}}})", "database, at most"),
+            (f"sum(trimtab_intake_queue_bytes{{{N}}})", "waiting"),
         ),
         unit="bytes",
         low=0,
@@ -151,9 +157,10 @@ SIDECAR = (
     ),
     Panel(
         title="Loops",
-        says="How long ago each loop last finished a round, and how long the event loop was kept waiting.",
+        says="How long ago each loop last finished a round, how long that took, and how long the event loop waited.",
         queries=(
             (f"max by (loop) (trimtab_loop_lag_seconds{{{N}}})", "{{loop}}"),
+            (f"max by (loop) (trimtab_loop_round_seconds{{{N}}})", "{{loop}}: its round"),
             (f"max(trimtab_event_loop_lag_seconds{{{N}}})", "event loop"),
         ),
         unit="s",
@@ -162,10 +169,11 @@ SIDECAR = (
     ),
     Panel(
         title="Faults",
-        says="What loops caught, writes that the store refused, messages that did not arrive; a minute.",
+        says="What loops caught, writes that the store refused, damaged frames, messages not delivered; a minute.",
         queries=(
             (f"sum by (loop) (rate(trimtab_loop_faults_total{{{N}}}[$__rate_interval])) * 60", "{{loop}}"),
             (f"sum(rate(trimtab_store_faults_total{{{N}}}[$__rate_interval])) * 60", "store"),
+            (f"sum(rate(trimtab_intake_corrupt_total{{{N}}}[$__rate_interval])) * 60", "frames"),
             (f"sum(rate(trimtab_notifications_failed_total{{{N}}}[$__rate_interval])) * 60", "messages"),
         ),
         unit="opm",

@@ -149,6 +149,14 @@ def test_it_asks_only_for_metrics_and_labels_that_exist(name: str) -> None:
         assert grouped <= set().union(*(declared[metric] for metric, _ in used)), expr
 
 
+def test_every_metric_is_shown_or_alerted_on() -> None:
+    """A metric that nobody looks at, `trimtab_text_paused` among them, is work for nothing, or a forgotten panel."""
+    rules = (HERE.parent / "alerts" / "trimtab.rules.yaml").read_text(encoding="utf-8")
+    asked = " ".join((rules, *(expr for name in DASHBOARDS for expr in queries(name))))
+    used = set(re.findall(r"trimtab_\w+", asked))
+    assert {metric.name for metric in METRICS} - used == set()
+
+
 @every_dashboard
 def test_prometheus_can_parse_every_query(name: str, tmp_path: Path) -> None:
     """With its variables filled in, each query is PromQL."""

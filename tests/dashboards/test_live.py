@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agent.app.freeze import freeze
 from agent.store import Store
 from agent.store.tables import RolloutRow
 from dashboards.__main__ import DASHBOARDS
@@ -43,6 +44,7 @@ def lived(home: Path) -> None:
     store.record("rollout", "rolled back: home-v0 gave other answers", end)
     store.record("unservable", "home-v0 at /a is not what was evaluated: digest 1 instead of 2", end)
     store.update_order("order-20261124-1", heartbeat_at=end)
+    freeze(store, by="ann", reason="a deploy", now=end)
     store.put_rollout(
         RolloutRow(
             alias="home", champion="home-v1", challenger="home-v2", phase="shift", step=1, promoted_at=story.START,
