@@ -21,7 +21,8 @@ from rich.markup import escape
 
 from retrain.demo import chart, summary
 from retrain.demo.estate import Estate
-from retrain.demo.loop import Loop, Pace
+from retrain.demo.loop import Loop
+from retrain.demo.story import Pace
 from retrain.demo.timeline import Timeline
 from serving.errors import TrimtabError
 

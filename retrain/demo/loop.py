@@ -11,7 +11,6 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,58 +19,14 @@ import yaml
 
 from retrain.demo.estate import Estate
 from retrain.demo.process import Child, Family, free_port, wait_for
+from retrain.demo.settings import agent_settings
+from retrain.demo.story import ALIAS, Pace, Story
 from retrain.demo.timeline import Timeline, numbers
 from retrain.demo.traffic import Traffic
 from serving.errors import RemoteFault
 
-ALIAS = "home"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
-    """How much traffic each part of the story gets, and how long it may take."""
-
-    reference: int = 180
-    """Exchanges before the change point."""
-    fresh: int = 400
-    """Exchanges since the onset that an order waits for."""
-    recovery: int = 200
-    """Exchanges answered by the new version before the story ends."""
-    concurrency: int = 8
-    busy_per_s: float = 30.0
-    """Requests a second that are tried when nothing else needs the machine (in flight: `concurrency`)."""
-    calm_per_s: float = 0.5
-    """Requests a second while training runs on the same cores."""
-    feedback_share: float = 0.2
-    """Share of answers that get a truth label from the recogniser, standing in for a person."""
-    floor: float = 0.7
-    order_max_s: float = 900.0
-    stage_max_s: float = 300.0
-    reference_rows: int = 150
-    """Exchanges from which the detector learns a new version's reference."""
-    step_exchanges: int = 12
-    holdout_rows: int = 80
-    max_loss: float = 0.15
-    """What the gate lets pass on the old slice; so few rows cannot prove less with confidence."""
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Settings of the agent that differ, section by section."""
-
-
-@dataclass
-class Story:
-    """What happened, for the summary."""
-
-    status: dict[str, Any] = field(default_factory=dict)
-    change_rowid: int = 0
-    reference_quality: dict[str, Any] | None = None
-    drifted_quality: dict[str, Any] | None = None
-    recovered_quality: dict[str, Any] | None = None
-    first_alarm: dict[str, Any] | None = None
-    false_alarms: int = 0
-    order: dict[str, Any] | None = None
-    agent_idle_mb: float = 0.0
-    evidence: list[dict[str, Any]] = field(default_factory=list)
-    quality: list[dict[str, Any]] = field(default_factory=list)
+TRIMTAB = (sys.executable, "-m", "agent.cli")
+"""The `trimtab` command of this very environment."""
 
 
 class Loop:
@@ -123,7 +78,8 @@ class Loop:
         """b, c: real vLLM with the middleware, and the agent beside it."""
         self.timeline.stage("serve", f"vLLM starts on {self.engine_url}, the agent on {self.agent_url}")
         self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "settings.yaml").write_text(yaml.safe_dump(self.settings(), sort_keys=False))
+        tree = agent_settings(self.estate, self.pace, self.home, self.engine_url, self.agent_url)
+        (self.home / "settings.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
         self.start_agent()
         self.start_engine()
         wait_for(self._agent_up, "the agent's first answer", self.family, 60)
@@ -280,46 +236,3 @@ class Loop:
         except (httpx.HTTPError, ValueError, KeyError):
             return False
         return f"{ALIAS}-v1" in {model["id"] for model in served}
-
-    def settings(self) -> dict[str, Any]:
-        """The agent's settings file for this estate and pace."""
-        estate, pace = self.estate, self.pace
-        tree: dict[str, Any] = {
-            "home": str(self.home),
-            "alias": ALIAS,
-            "champion": str(estate.champion),
-            "reference": str(estate.reference),
-            "engine": {"url": self.engine_url, "base_model": "base", "drain_s": 3.0},
-            "http": {"port": int(self.agent_url.rpartition(":")[2])},
-            "drift": {"reference_rows": pace.reference_rows},
-            "quality": {
-                "judge_model": f"{ALIAS}-judge",
-                "judge_path": str(estate.judge),
-                "judge_kind": "likelihood",
-                "judge_midpoint": estate.judge_midpoint,
-                "judge_slope": estate.judge_slope,
-                "calls_per_minute": 240,
-                "sample_share": 0.35,
-                "floor": pace.floor,
-            },
-            "policy": {"fresh_exchanges": pace.fresh},
-            "retrain": {
-                "base_model_path": str(estate.model),
-                "replay": str(estate.replay),
-                "labeller": estate.labeller,
-                "max_fresh_rows": 600,
-                "max_replay_rows": 150,
-                "holdout_rows": pace.holdout_rows,
-                "max_loss": pace.max_loss,
-                "evaluate": {"perplexity_rows": 0, "judge_rows": 0},
-                "recipe": estate.recipe,
-            },
-            "rollout": {"steps": [0.2, 0.5, 1.0], "step_exchanges": pace.step_exchanges, "step_max_s": 30},
-        }
-        for section, values in pace.settings.items():
-            tree[section] = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
-        return tree
-
-
-TRIMTAB = (sys.executable, "-m", "agent.cli")
-"""The `trimtab` command of this very environment."""

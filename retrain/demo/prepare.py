@@ -31,9 +31,10 @@ from agent.types import Message
 from retrain.bootstrap import bootstrap
 from retrain.demo import data, grammar, home, recipe
 from retrain.demo.estate import Ask, Estate, Kind
-from retrain.demo.loop import ALIAS, TRIMTAB
+from retrain.demo.loop import TRIMTAB
 from retrain.demo.model import prepare_model
 from retrain.demo.process import Family, free_port
+from retrain.demo.story import ALIAS
 from retrain.demo.summary import write
 from serving.engine import Engine
 

@@ -1,6 +1,6 @@
 """Children of the demo: started in groups of their own, measured, and gone when the demo is gone.
 
-Lives here: start, log, memory, end. Linux only, like vLLM.
+Lives here: start, log, end. Linux only, like vLLM.
 Comes in: a command line. Goes out: a running `Child`.
 Must never know: what the child does.
 """
@@ -15,9 +15,10 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from retrain.demo import proc
 from serving.errors import RemoteFault
 
 MARK = "TRIMTAB_DEMO_RUN"
@@ -87,7 +88,7 @@ class Child:
     @property
     def resident_mb(self) -> float:
         """Resident memory of the process itself now, in MB."""
-        return _field_mb(self.pid, "VmRSS")
+        return proc.field_mb(self.pid, "VmRSS")
 
 
 class Family:
@@ -113,10 +114,9 @@ class Family:
     def measure(self) -> None:
         """Note the peak of resident memory of every process of this demo, by what it is, in MB."""
         sessions = {child.pid for child in self.children}
-        for pid in {*self.strays(), *(pid for pid in _pids() if _session_of(pid) in sessions)}:
-            kind = _kind(pid)
-            if kind is not None:
-                self.peak_mb[kind] = max(self.peak_mb.get(kind, 0.0), _field_mb(pid, "VmHWM"))
+        for pid in {*self.strays(), *(pid for pid in proc.pids() if proc.session_of(pid) in sessions)}:
+            if (kind := proc.kind(pid)) is not None:
+                self.peak_mb[kind] = max(self.peak_mb.get(kind, 0.0), proc.field_mb(pid, "VmHWM"))
 
     def end(self) -> None:
         """End all children, the last started first, then sweep up every process that carries our mark."""
@@ -129,7 +129,7 @@ class Family:
     def strays(self) -> list[int]:
         """Processes that carry this run's mark, ourselves left out."""
         needle = f"{MARK}={self.run}".encode()
-        return [pid for pid in _pids() if pid != os.getpid() and needle in _read(f"/proc/{pid}/environ")]
+        return [pid for pid in proc.pids() if pid != os.getpid() and needle in proc.read(f"/proc/{pid}/environ")]
 
 
 def free_port() -> int:
@@ -152,41 +152,3 @@ def wait_for(ready: Callable[[], bool], what: str, family: Family, timeout_s: fl
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-def _pids() -> Iterator[int]:
-    return (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit())
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        return b""
-
-
-def _session_of(pid: int) -> int:
-    stat = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    return int(stat[3]) if len(stat) > 3 else 0
-
-
-KINDS = {
-    b"EngineCore": "vllm engine",
-    b"api_server": "vllm server",
-    b"retrain.cli": "retrain",
-    b"agent.drift.report": "report",
-    b"agent.cli\0agent": "agent",
-}
-"""What stands in a process's command line, and what we call it; helpers of a few MB are left out."""
-
-
-def _kind(pid: int) -> str | None:
-    command = _read(f"/proc/{pid}/cmdline")
-    return next((name for mark, name in KINDS.items() if mark in command), None)
-
-
-def _field_mb(pid: int, field: str) -> float:
-    for line in _read(f"/proc/{pid}/status").splitlines():
-        if line.startswith(field.encode()):
-            return int(line.split()[1]) * 1024 / 1e6
-    return 0.0

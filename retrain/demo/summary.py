@@ -18,7 +18,8 @@ from sqlmodel import select
 
 from agent.store import Store
 from agent.store.tables import ExchangeRow
-from retrain.demo.loop import ALIAS, Loop
+from retrain.demo.loop import Loop
+from retrain.demo.story import ALIAS
 from retrain.demo.traffic import Answered
 
 RECOVERY_POINTS = 0.05

@@ -21,8 +21,9 @@ from rich.console import Console
 from retrain.demo import chart, summary
 from retrain.demo.cli import picture
 from retrain.demo.estate import Estate
-from retrain.demo.loop import Loop, Pace
+from retrain.demo.loop import Loop
 from retrain.demo.process import MARK, Child, wait_for
+from retrain.demo.story import Pace
 from retrain.demo.timeline import Timeline
 from tests.estate.tiny_task import build_estate
 from tests.needs import need_module
@@ -169,7 +170,7 @@ from pathlib import Path
 from rich.console import Console
 from retrain.demo.cli import guarded, run
 from retrain.demo.estate import Estate
-from retrain.demo.loop import Pace
+from retrain.demo.story import Pace
 from tests.estate.tiny_task import TinyTask
 estate = Estate(task=TinyTask(), model=Path({model!r}), champion=Path({champion!r}), judge=Path({judge!r}),
     judge_auc=1.0, judge_midpoint=-1.0, judge_slope=1.0, reference=Path({reference!r}), replay=Path({replay!r}),

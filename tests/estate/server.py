@@ -8,15 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrain.demo.process import free_port
 from serving import launch
 from serving.engine import Engine
+
+__all__ = ["FAST_ARGS", "FAST_ENV", "TOKEN", "Server", "end", "free_port", "running"]
 
 TOKEN = "open-sesame"
 # One process less than by default: half the start. vLLM advises against it on the CPU for the sake of OpenMP's
@@ -40,14 +42,6 @@ class Server:
     def engine(self) -> Engine:
         """A new client, to be closed by the caller."""
         return Engine(self.url, self.token)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody holds just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager
