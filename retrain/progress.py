@@ -24,11 +24,16 @@ class Progress:
         say: Callable[[str], None],
         beat: Callable[[str, float], None],
         *,
+        see: Callable[[str, float, str], None] = lambda _stage, _share, _note: None,
         beat_s: float = BEAT_S,
         silence_s: float = SILENCE_S,
     ) -> None:
-        """`beat(stage, share)` writes the heartbeat; one that fails is counted in `missed` and tried again."""
+        """`beat(stage, share)` writes the heartbeat; one that fails is counted in `missed` and tried again.
+
+        `see(stage, share, note)` is told of every change, for a live view.
+        """
         self._say = say
+        self._see = see
         self._beat = beat
         self._beat_s = beat_s
         self._silence_s = silence_s
@@ -50,11 +55,13 @@ class Progress:
     def stage(self, name: str, words: str = "") -> None:
         """A stage begins."""
         self._stage, self._share, self._note = name, 0.0, words
+        self._see(name, 0.0, words)
         self.line(words or "begins")
 
     def share(self, done: float, of: float, note: str = "", *, every_s: float = 2.0) -> None:
         """So much of the stage is done; a line at most every `every_s` seconds, and at the end."""
         self._share, self._note = (done / of if of else 1.0), note
+        self._see(self._stage, self._share, note)
         if time.monotonic() - self._spoke >= every_s or done >= of:
             self.line(f"{done:g}/{of:g} {note}".rstrip())
 

@@ -23,14 +23,20 @@ from retrain.progress import Progress
 from serving.errors import TrimtabError
 
 Say = Callable[[str], None]
+See = Callable[[str, float, str], None]
+
+
+def _blind(_stage: str, _share: float, _note: str) -> None:
+    """Nobody looks."""
 
 
 def run(
-    order: Order, store: Store, *, token: str = "", judge_key: str | None = None, say: Say = print
+    order: Order, store: Store, *, token: str = "", judge_key: str | None = None, say: Say = print, see: See = _blind
 ) -> Verdict | None:
     """Work an order off; returns the verdict, None for a bootstrap order.
 
-    `token` opens the engine, `judge_key` a judge at an address of its own.
+    `token` opens the engine, `judge_key` a judge at an address of its own; `see(stage, share, note)` is for a live
+    view.
 
     Raises AlreadyRunning when another process has it (nothing is touched), TrimtabError when it cannot be done
     (the order's row then says failed and why). Safe to run again after any end.
@@ -45,7 +51,7 @@ def run(
             store.update_order(order.id, heartbeat_at=_now(), stage=stage, progress=round(share, 4))
 
         try:
-            with Progress(say, beat) as progress:
+            with Progress(say, beat, see=see) as progress:
                 return Job(order, store, progress, token, judge_key).run()
         except Exception as error:
             said = faults.sentence(error, str(order.home))
