@@ -106,11 +106,11 @@ alert asks for anything."""
 
 # fmt: off
 TABLE: tuple[Row, ...] = (
-    _row("frozen",  Action.FROZEN,    "frozen worse",  "frozen by a person: a failing version stays"),
-    _row("frozen",  Action.FROZEN,    "frozen back",   "frozen by a person: an alert asks in vain to roll back"),
-    _row("frozen",  Action.FROZEN,    "frozen cause",  "frozen by a person: no order in spite of a cause"),
-    _row("frozen",  Action.FROZEN,    "frozen drift",  "frozen by a person: drift is only looked at"),
-    _row("frozen",  Action.FROZEN,    "frozen",        "frozen by a person: nothing is done by itself"),
+    _row("frozen",  Action.FROZEN,    "frozen worse",  "stopped by a person: a failing version stays"),
+    _row("frozen",  Action.FROZEN,    "frozen back",   "stopped by a person: an alert asks in vain to roll back"),
+    _row("frozen",  Action.FROZEN,    "frozen cause",  "stopped by a person: no order in spite of a cause"),
+    _row("frozen",  Action.FROZEN,    "frozen drift",  "stopped by a person: drift is only looked at"),
+    _row("frozen",  Action.FROZEN,    "frozen",        "stopped by a person: nothing is done by itself"),
     _row("worse",   Action.ROLL_BACK, "worse",         "the newest version is worse than the one it replaces"),
     _row("back",    Action.ROLL_BACK, "back",          "an alert asks to go back to the version before"),
     _row("canary",  Action.CANARY,    "trial",         "a new version is on trial"),

@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.fields import FieldInfo
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
@@ -157,8 +158,8 @@ def _refusals(app: FastAPI) -> None:
         return JSONResponse({"error": said}, why.status_code, headers=why.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, why: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"error": _first_fault(why)}, 422)
+    async def malformed(request: Request, why: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"error": _first_fault(why, _body_of(request))}, 422)
 
     @app.exception_handler(InvalidInput)
     async def invalid(_: Request, why: InvalidInput) -> JSONResponse:
@@ -173,15 +174,23 @@ def _refusals(app: FastAPI) -> None:
         return JSONResponse({"error": f"the store does not answer: {type(why).__name__}"}, 503)
 
 
-def _first_fault(why: RequestValidationError) -> str:
+def _body_of(request: Request) -> Mapping[str, FieldInfo]:
+    """The fields that the body of a request's route may have."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    shape = None if field is None else field.field_info.annotation
+    return shape.model_fields if isinstance(shape, type) and issubclass(shape, BaseModel) else {}
+
+
+def _first_fault(why: RequestValidationError, body: Mapping[str, FieldInfo]) -> str:
     fault = why.errors()[0]
     if fault["type"] == "json_invalid":
         return "the body is not JSON"
     where = ".".join(str(part) for part in fault["loc"][1:])
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {where!r}; known keys are: {', '.join(Feedback.model_fields)}"
+        return f"unknown key {where!r}; known keys are: {', '.join(body)}"
+    needed = " and ".join(name for name, field in body.items() if field.is_required())
     if not where:
-        return "send a JSON object with exchange_id and correct, and content-type application/json"
+        return f"send a JSON object with {needed}, and content-type application/json"
     if fault["type"] == "missing":
-        return f"{where} is missing; needed are exchange_id and correct"
+        return f"{where} is missing; needed: {needed}"
     return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

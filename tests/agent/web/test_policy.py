@@ -74,6 +74,20 @@ def test_without_the_token_nothing_is_done(
     assert not person.asked
 
 
+def test_what_is_missing_or_too_much_is_named_with_what_is_needed(person: Person) -> None:
+    """Whoever sends it must see what to send instead."""
+
+    def refused(**more: Any) -> str:
+        return str(client(person).post("/v1/policy/freeze", headers=TOKEN, **more).json()["error"])
+
+    assert refused(json={"by": "ann"}) == "reason is missing; needed: by and reason"
+    assert refused(json={"by": "ann", "reason": "x", "more": 1}) == (
+        "unknown key 'more'; known keys are: by, reason, hours"
+    )
+    assert refused(content=b"[]").startswith("send a JSON object with by and reason")
+    assert refused(content=b"{") == "the body is not JSON"
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -87,8 +101,9 @@ def test_without_the_token_nothing_is_done(
     ],
 )
 def test_a_body_that_says_too_little_or_too_much_is_refused(person: Person, body: dict[str, Any]) -> None:
-    """One sentence, and nothing done."""
+    """One sentence about this body and no other's, and nothing done."""
     answer = client(person).post("/v1/policy/freeze", json=body, headers=TOKEN)
     assert answer.status_code == 422
+    assert "exchange_id" not in answer.json()["error"]
     assert "\n" not in answer.json()["error"]
     assert not person.asked
