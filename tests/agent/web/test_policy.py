@@ -78,7 +78,8 @@ def test_what_is_missing_or_too_much_is_named_with_what_is_needed(person: Person
     """Whoever sends it must see what to send instead."""
 
     def refused(**more: Any) -> str:
-        return str(client(person).post("/v1/policy/freeze", headers=TOKEN, **more).json()["error"])
+        headers = TOKEN | {"content-type": "application/json"}
+        return str(client(person).post("/v1/policy/freeze", headers=headers, **more).json()["error"])
 
     assert refused(json={"by": "ann"}) == "reason is missing; needed: by and reason"
     assert refused(json={"by": "ann", "reason": "x", "more": 1}) == (
