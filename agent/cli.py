@@ -48,7 +48,7 @@ EXTRAS = {"retrain": "retrain", "eval": "retrain", "demo": "demo,retrain,vllm-cp
 @app.command()
 def agent(settings: SettingsOption = None) -> None:
     """Run the sidecar: capture, profile, drift, judge, decide, roll out, export. Stops on SIGTERM or Ctrl-C."""
-    from agent.app import run
+    from agent.app.main import run
     from agent.settings import load
 
     secrets = {

@@ -1,5 +1,4 @@
-"""Where the rooms are wired together; nothing else in `agent` imports two of them."""
+"""Where the rooms are wired together; nothing else in `agent` imports two of them.
 
-from agent.app.main import run
-
-__all__ = ["run"]
+Nothing is imported here: a command that looks at one file must not load the whole agent.
+"""

@@ -113,7 +113,7 @@ class Agent:
         self.launcher = LocalLauncher(self.store, settings.home, RETRAIN, max_attempts=settings.retrain.max_attempts)
         self.loops = Loops(
             {
-                "watch": self.watch.tick,
+                "watch": self.watch.paced,
                 "judge": self._judge,
                 "policy": self.steer.tick,
                 "launch": self.launcher.tick,

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -26,12 +28,24 @@ from agent.profile.features import features
 from agent.profile.profiler import Profiler
 from agent.profile.reference import profile_of_file
 from agent.profile.slices import ALL, sliced
+from agent.quality.sample import chosen
 from agent.settings import Settings
 from agent.store import Store, convert
 from agent.store.tables import EventRow, ProfileRow, ReadingRow
 from agent.types import Alarm, Exchange, Features, InvalidInput
 
-BATCH = 200
+BATCH = 1000
+"""Exchanges of one commit at most: what the detector has learnt is written each time, and that costs as much as 50."""
+RECALL = 10_000
+"""Rows of a half-filled window that are looked for at a restart."""
+TICK_S = 2.0
+"""A look goes on for so long while exchanges wait, and the next one takes up the rest."""
+EAGER_ROWS, RESTS_TICKS = 100, 5
+"""With fewer waiting, so many ticks pass between two looks."""
+WINDOW_S, WINDOW_ROWS = 1.0, 5_000
+"""A window lasts this long at least, under heavy traffic, unless it holds this many rows already."""
+FAR_BEHIND, HEARD = 5_000, 0.25
+"""When so many exchanges wait, the detector hears this share of them, chosen by chance, until it has caught up."""
 STATE = "watch"
 MEASURES = frozenset({"ks", "psi", "chi2", "mmd"})
 """Distances that are kept as readings; `trimtab profile --against` computes them all, with intervals."""
@@ -78,7 +92,12 @@ class Watch:
         self._store = store
         self._stale = False
         self._open = False
+        self._looked_at = -math.inf
         self._recall()
+
+    def rest(self) -> None:
+        """Somebody else watches meanwhile: the next tick begins from the last commit."""
+        self._stale = True
 
     def _recall(self) -> None:
         """Everything as of the last commit."""
@@ -87,6 +106,7 @@ class Watch:
         self._streams = _restored(_streams_of(said))
         self._state = _State(**said)
         self._windows: dict[str, list[Features]] = {}
+        self._began: dict[str, datetime] = {}
         self._references: dict[str, bytes] = {}
         self._recall_windows()
         self._stale = False
@@ -102,17 +122,29 @@ class Watch:
             return "watching"
         return f"learning {len(learning.kept.learning)}/{self._settings.drift.reference_rows}"
 
+    def paced(self, now: datetime) -> int:
+        """As `tick`, but not for a few exchanges at a time: each look writes all that the detector knows."""
+        few = self._store.last_rowid() - self.cursor < EAGER_ROWS
+        if few and time.monotonic() - self._looked_at < RESTS_TICKS * self._settings.tick_s:
+            return 0
+        self._looked_at = time.monotonic()
+        return self.tick(now)
+
     def tick(self, now: datetime) -> int:
-        """Look at the next batch; returns how many exchanges it held.
+        """Look at what waits, a batch a commit, for at most `TICK_S`; returns how many exchanges that were.
 
         When it raises, memory may have run ahead of the cursor: the next tick begins from the last commit.
         """
-        if self._stale:
-            self._recall()
-        self._stale = True
-        seen = self._look(now)
-        self._stale = False
-        return seen
+        seen, until = 0, time.monotonic() + TICK_S
+        while True:
+            if self._stale:
+                self._recall()
+            self._stale = True
+            batch = self._look(now)
+            self._stale = False
+            seen += batch
+            if batch < BATCH or time.monotonic() >= until:
+                return seen
 
     def _look(self, now: datetime) -> int:
         row = self._store.rollout(self._settings.alias)
@@ -123,12 +155,11 @@ class Watch:
         if not batch:
             return 0
         produced: list[Any] = []
-        alarms: list[tuple[int, Alarm]] = []
         for rowid, exchange in batch:
             if exchange.alias == self._settings.alias and exchange.profiled:
                 produced += self._text_off(exchange, now)
                 produced += self._profile(rowid, exchange)
-                alarms += self._watch(rowid, exchange, now)
+        alarms = self._watch(self._heard(batch), now)
         for rowid, alarm in alarms:
             produced += self._said(alarm.version, rowid, alarm.at, alarm.evidence)
         produced += self._evidence(batch, now)
@@ -141,22 +172,23 @@ class Watch:
         rows = self._windows.setdefault(exchange.version, [])
         if not rows:
             self._state.window_from[exchange.version] = rowid
+            self._began[exchange.version] = exchange.started_at
         rows.append(features(exchange, language=self._settings.profile.language))
-        if len(rows) < self._settings.drift.window_rows:
+        if len(rows) < self._settings.drift.window_rows or not self._whole(exchange, len(rows)):
             return []
         window_id = f"{exchange.version}-{self._state.window_from[exchange.version]}"
-        first = self._store.exchanges_after(self._state.window_from[exchange.version] - 1, 1)[0][1]
-        whole = _profiled(rows, first.started_at)
+        since = self._began[exchange.version]
+        whole = _profiled(rows, since)
         parts = {name: (part, None) for name, part in sliced(rows, self._settings.profile.slices).items()}
         produced: list[Any] = [
             ProfileRow(
                 window_id=window_id if name == ALL else f"{window_id}/{name}",
                 version=exchange.version,
-                start_at=first.started_at,
+                start_at=since,
                 end_at=exchange.started_at,
                 rows=len(part),
                 slice=name,
-                profile=profile or _profiled(part, first.started_at),
+                profile=profile or _profiled(part, since),
             )
             for name, (part, profile) in {ALL: (rows, whole), **parts}.items()
         ]
@@ -175,6 +207,11 @@ class Watch:
             )
         self._windows[exchange.version] = []
         return produced
+
+    def _whole(self, exchange: Exchange, rows: int) -> bool:
+        """Whether a window with enough rows has lasted long enough, too."""
+        lasted_s = (exchange.started_at - self._began[exchange.version]).total_seconds()
+        return rows >= WINDOW_ROWS or not 0 < lasted_s < min(WINDOW_S, self._settings.tick_s)
 
     def _how_far(self, exchange: Exchange, window: bytes) -> dict[tuple[str, str], float]:
         """Distances from the version's reference; from its first window for what the reference does not hold."""
@@ -201,10 +238,14 @@ class Watch:
     def _recall_windows(self) -> None:
         """Rows of half-filled windows are not saved: they are computed again from the stored exchanges."""
         for version, first in self._state.window_from.items():
-            upto = [e for r, e in self._store.exchanges_after(first - 1, 50 * BATCH) if r <= self.cursor]
+            upto = [e for r, e in self._store.exchanges_after(first - 1, RECALL) if r <= self.cursor]
             language = self._settings.profile.language
-            rows = [features(e, language=language) for e in upto if e.version == version and e.profiled]
-            self._windows[version] = rows if len(rows) < self._settings.drift.window_rows else []
+            mine = [e for e in upto if e.version == version and e.profiled]
+            if not mine:
+                continue
+            self._began[version] = mine[0].started_at
+            if len(mine) < self._settings.drift.window_rows or not self._whole(mine[-1], len(mine)):
+                self._windows[version] = [features(e, language=language) for e in mine]
 
     # -- drift ------------------------------------------------------------------------------------
 
@@ -245,21 +286,47 @@ class Watch:
         self._store.record("reference", f"{exchange.version} is seen: learning from its first answers", now)
         return self._streams[exchange.version]
 
-    def _watch(self, rowid: int, exchange: Exchange, now: datetime) -> list[tuple[int, Alarm]]:
-        stream = self._stream(exchange, now) if exchange.has_text else None
-        if stream is None:
+    def _heard(self, batch: Sequence[tuple[int, Exchange]]) -> Sequence[tuple[int, Exchange]]:
+        """What of a batch the detector hears: its texts, and under more traffic than it can follow a fair share.
+
+        Fewer rows are fewer looks: the promise of false alarms holds, an alarm comes some exchanges later.
+        """
+        mine = [(rowid, e) for rowid, e in batch if e.alias == self._settings.alias and e.profiled and e.has_text]
+        if len(batch) < BATCH or self._store.last_rowid() - batch[-1][0] < FAR_BEHIND:
+            return mine
+        return [(rowid, e) for rowid, e in mine if chosen(e.id, HEARD, "watch")]
+
+    def _watch(self, heard: Sequence[tuple[int, Exchange]], now: datetime) -> list[tuple[int, Alarm]]:
+        """The alarms of a batch, in the order of the stream."""
+        waiting: dict[str, list[tuple[int, Record]]] = {}
+        for rowid, exchange in heard:
+            if self._stream(exchange, now) is not None:
+                record = record_of(exchange)
+                if not self._settings.drift.latency:
+                    record = replace(record, latency_s=None, ttft_s=None)
+                waiting.setdefault(exchange.version, []).append((rowid, record))
+        alarms = [alarm for version, some in waiting.items() for alarm in self._hear(version, some)]
+        return sorted(alarms, key=lambda alarm: alarm[0])
+
+    def _hear(self, version: str, some: Sequence[tuple[int, Record]]) -> list[tuple[int, Alarm]]:
+        """What one version's detector says of the next records; the first ones may be what it learns from."""
+        stream = self._streams[version]
+        if stream.detector is None:
+            learning, wanted = stream.kept.learning, self._settings.drift.reference_rows
+            learnt, some = some[: wanted - len(learning)], some[wanted - len(learning) :]
+            learning += [{**asdict(record), "at": record.at.isoformat()} for _, record in learnt]
+            if len(learning) >= wanted:
+                self._fit(version, [_record(item) for item in learning])
+            stream = self._streams[version]
+        if stream.detector is None or not some:
             return []
-        record = record_of(exchange)
-        if not self._settings.drift.latency:
-            record = replace(record, latency_s=None, ttft_s=None)
-        if stream.detector is not None:
-            stream.moved = True
-            alarm = stream.detector.update(record)
-            return [] if alarm is None else [(rowid, replace(alarm, alias=self._settings.alias))]
-        stream.kept.learning.append({**asdict(record), "at": record.at.isoformat()})
-        if len(stream.kept.learning) >= self._settings.drift.reference_rows:
-            self._fit(exchange.version, [_record(item) for item in stream.kept.learning])
-        return []
+        stream.moved = True
+        said = stream.detector.update_many([record for _, record in some])
+        return [
+            (rowid, replace(alarm, alias=self._settings.alias))
+            for (rowid, _), alarm in zip(some, said, strict=True)
+            if alarm is not None
+        ]
 
     def _text_off(self, exchange: Exchange, now: datetime) -> list[EventRow]:
         """Say once that texts are no longer stored, or that they are stored again."""

@@ -23,7 +23,7 @@ _ASCII_FROM = 0x21
 
 def _all(spans: str) -> list[str]:
     """The characters of a class as regular expressions write it."""
-    return [letter for letter in map(chr, range(0x80, 0x10000)) if re.match(f"[{spans}]", letter)]
+    return re.findall(f"[{spans}]", "".join(map(chr, range(0x80, 0x10000))))
 
 
 _PLAIN = {

@@ -87,20 +87,20 @@ def _weigh(rest_s: float) -> Weighed:
             "alias": "home", "home": str(home), "http": {"port": port}, "tick_s": 0.2,
             "engine": {"url": f"http://127.0.0.1:{free_port()}"},
         }))  # fmt: skip
-        _crown(home)
-        with _running(settings, home / "agent.log") as process:
-            start_s = _until(process, lambda: _healthy(port))
-            start_cpu_s = _cpu_s(process.pid)
+        crown(home)
+        with running(settings, home / "agent.log") as process:
+            start_s = until(process, lambda: healthy(port))
+            start_cpu_s = cpu_s(process.pid)
             time.sleep(rest_s)
-            empty_mb = _resident_mb(process.pid)
+            empty_mb = resident_mb(process.pid)
             _feed(home / "agent.sock")
-            _until(process, lambda: _watched(home) >= EXCHANGES)
+            until(process, lambda: watched(home) >= EXCHANGES)
             time.sleep(rest_s)
             whylogs = SKETCHES in Path(f"/proc/{process.pid}/maps").read_text()
-            return Weighed(start_s, start_cpu_s, empty_mb, _resident_mb(process.pid), whylogs)
+            return Weighed(start_s, start_cpu_s, empty_mb, resident_mb(process.pid), whylogs)
 
 
-def _crown(home: Path) -> None:
+def crown(home: Path) -> None:
     """A champion in the store, without which the sidecar profiles nobody."""
     store = Store.at(home)
     store.put_rollout(RolloutRow(alias="home", champion="home-v1", phase="steady", updated_at=datetime.now(UTC)))
@@ -108,7 +108,8 @@ def _crown(home: Path) -> None:
 
 
 @contextlib.contextmanager
-def _running(settings: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(settings: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The real sidecar as a process of its own, killed in the end; its log explains a failure."""
     argv = [sys.executable, "-m", "agent.cli", "agent", "--settings", str(settings)]
     with log.open("wb") as out:
         process = subprocess.Popen(argv, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
@@ -123,27 +124,29 @@ def _running(settings: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def _until(process: subprocess.Popen[bytes], true: Callable[[], bool]) -> float:
+def until(process: subprocess.Popen[bytes], true: Callable[[], bool], within_s: float = PATIENCE_S) -> float:
     """Seconds until something is true. Raises RuntimeError when the sidecar ends first, or never gets there."""
     begun = time.perf_counter()
     while not true():
-        if process.poll() is not None or time.perf_counter() - begun > PATIENCE_S:
+        if process.poll() is not None or time.perf_counter() - begun > within_s:
             raise RuntimeError("the sidecar did not get there")
         time.sleep(0.01)
     return time.perf_counter() - begun
 
 
-def _healthy(port: int) -> bool:
+def healthy(port: int) -> bool:
+    """Whether the sidecar answers on its port."""
     with contextlib.suppress(OSError):
         return bool(urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).status == 200)
     return False
 
 
-def _resident_mb(pid: int) -> float:
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process, in MB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -162,7 +165,7 @@ def _feed(path: Path) -> None:
             acked += sum(len(wire.decode_json(p)["seqs"]) for kind, p in decoder.feed(data) if kind == wire.ACK)
 
 
-def _watched(home: Path) -> int:
+def watched(home: Path) -> int:
     """How far the watch loop has come."""
     store = Store.at(home)
     cursor, _ = store.load_state("watch")

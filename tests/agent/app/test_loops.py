@@ -234,3 +234,49 @@ def test_the_state_of_an_earlier_program_is_gone_on_with(store: Store, tmp_path:
     store.add_exchanges([exchange(n) for n in range(31, 41)])
     assert Watch(chosen, store).tick(NOW) == 10
     assert len([event for event in store.events() if event.kind == "reference"]) == 1
+
+
+def test_under_heavy_traffic_windows_last_a_second(store: Store, tmp_path: Path) -> None:
+    """Fifty times as many exchanges in a second make no more profiles; at a restart the open window is filled on."""
+    chosen = settings(tmp_path)
+
+    def busy(first: int, last: int) -> None:
+        for n in range(first, last):
+            at = NOW + timedelta(milliseconds=n)
+            store.add_exchanges([dataclasses.replace(exchange(n), started_at=at)])
+
+    busy(1, 200)
+    Watch(chosen, store).tick(NOW)
+    with store.transaction() as session:
+        assert session.exec(select(ProfileRow)).all() == []
+    busy(200, 1100)
+    Watch(chosen, store).tick(NOW)
+    with store.transaction() as session:
+        whole = [row.rows for row in session.exec(select(ProfileRow)).all() if row.slice == "all"]
+    assert whole == [1001]
+
+
+def test_a_few_exchanges_wait_for_company(store: Store, tmp_path: Path) -> None:
+    """All that the detector knows is written at each look: not for every exchange, but at once for a hundred."""
+    watch = Watch(settings(tmp_path), store)
+    store.add_exchanges([exchange(1)])
+    assert watch.paced(NOW) == 1
+    store.add_exchanges([exchange(2)])
+    assert watch.paced(NOW) == 0
+    store.add_exchanges([exchange(n) for n in range(3, 150)])
+    assert watch.paced(NOW) == 148
+
+
+def test_far_behind_the_detector_hears_a_fair_share(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more waiting than can be followed every exchange is profiled, and a quarter is ranked."""
+    monkeypatch.setattr("agent.app.watch.BATCH", 100)
+    monkeypatch.setattr("agent.app.watch.FAR_BEHIND", 50)
+    store.add_exchanges([exchange(n) for n in range(1, 201)])
+    watch = Watch(settings(tmp_path), store)
+    assert watch.tick(NOW) == 200
+    detector = watch._streams["home-v1"].detector
+    assert detector is not None
+    assert 110 < detector.core.rows < 150
+    assert produced(store)[0] == 10
