@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from retrain import order
+from retrain.curate.rows import read_rows
 from retrain.recipe import Recipe
 from serving.errors import InvalidInput
 
@@ -88,3 +89,16 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """A file that is not there is the caller's fault, in one sentence."""
     with pytest.raises(InvalidInput, match="cannot be read"):
         order.load(tmp_path / "none.yaml")
+
+
+def test_the_general_canary_comes_along() -> None:
+    """`canary: general` names the questions that come with the package: enough to prove 5 points on."""
+    part = order.DataPart(canary=Path("general"))
+    assert part.canary_file is not None
+    rows = read_rows(part.canary_file)
+    assert len(rows) >= 80
+    assert len({row.id for row in rows}) == len({row.text for row in rows}) == len(rows)
+    assert {row.match for row in rows} == {"contains", "refusal"}
+    assert all(row.answer.casefold() not in row.prompt.casefold() for row in rows if row.match == "contains")
+    assert order.DataPart(canary=Path("mine.jsonl")).canary_file == Path("mine.jsonl")
+    assert order.DataPart().canary_file is None
