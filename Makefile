@@ -17,6 +17,8 @@ ARGS ?=
 SYSTEM_PACKAGES := prometheus prometheus-alertmanager chromium
 # No test run may hang a machine.
 TEST_LIMIT_S ?= 1800
+# How many processes share the tests; 0 runs them one after the other in this one.
+TEST_PROCESSES ?= 2
 # Programs that report home are told not to; models come from the cache, never from a hub.
 export DO_NOT_TRACK := 1
 export VLLM_NO_USAGE_STATS := 1
@@ -37,7 +39,8 @@ demo: setup ## the whole loop on this machine: drift, alarm, retraining, rollout
 	@$(BIN)/trimtab demo $(ARGS)
 
 test: setup lint .trimtab/tools/helm ## set up, lint, and run every test (ARGS='tests/serving -k wire' narrows it)
-	$(call stage,tests,timeout --foreground $(TEST_LIMIT_S) $(BIN)/python -m pytest $(ARGS))
+	$(call stage,tests,timeout --foreground $(TEST_LIMIT_S) $(BIN)/python -m pytest \
+		-n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS))
 
 bench: setup ## what Trimtab costs here, against doing without it (about 6 minutes; ARGS='--only tap', ARGS=--quick)
 	@$(BIN)/python -m tests.bench $(ARGS)

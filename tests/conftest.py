@@ -56,6 +56,18 @@ class Heartbeat:
                 os.write(self._output, f"\n  ... {now[0]} ({passed_s:.0f} s)\n".encode())
 
 
+FIRST = ("tests/e2e/", "tests/bench/")
+"""The longest tests, which begin first where several processes share the work."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where pytest-xdist shares the work: one vLLM for all who ask for it, a file's fixtures built once."""
+    for item in items:
+        uses_engine = "vllm_tiny" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("engine" if uses_engine else item.nodeid.split("::", 1)[0]))
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start the heartbeat."""
     config.pluginmanager.register(Heartbeat(), "heartbeat")
