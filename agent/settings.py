@@ -87,6 +87,19 @@ class StoreSettings(_Section):
     """Name of this sidecar where several write to one database; None takes the machine's, on Kubernetes the pod's."""
 
 
+class ObjectsSettings(_Section):
+    """Where adapters are kept so that other machines get them: Jobs, other sidecars."""
+
+    url: str | None = Field(default=None, pattern=r"^(s3://[^/@]+(/.*)?|file:///.*)$")
+    """`s3://bucket/prefix` or `file:///folder`: accepted adapters go there first, and are fetched from there, verified,
+    into `home` before the engine loads them. None: they are in `home` alone. Keys come from the environment
+    (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of the machine)."""
+    endpoint: str | None = Field(default=None, pattern=r"^https?://")
+    """Address of an S3 server that is not Amazon's (MinIO, Ceph). It must know conditional writes."""
+    region: str | None = None
+    """The bucket's region; None takes the environment's AWS_REGION."""
+
+
 class DriftSettings(_Section):
     """The sequential detector's promise and size."""
 
@@ -185,6 +198,47 @@ class PolicySettings(_Section):
     """The zone of `quiet_hours`, by its IANA name: `Europe/Berlin`, `UTC`."""
 
 
+class KubernetesSettings(_Section):
+    """Orders as Kubernetes Jobs."""
+
+    namespace: str | None = None
+    """Where the Jobs run; None takes the sidecar's own namespace."""
+    image: str | None = None
+    """Image of the Jobs, with `trimtab[agent,retrain]` in it; needed for `launcher: kubernetes`."""
+    resources: dict[str, dict[str, str | int]] = {"limits": {"nvidia.com/gpu": 1}}
+    """Requests and limits of the Job's container, as Kubernetes writes them."""
+    queue: str | None = None
+    """Kueue's local queue: the Job gets the label `kueue.x-k8s.io/queue-name`, and waits until it is admitted."""
+    service_account: str = "default"
+    """Service account of the Jobs; they ask nothing of Kubernetes, so its token is not mounted."""
+    secrets: tuple[str, ...] = ()
+    """Secrets whose keys become environment variables of the Job: TRIMTAB_TOKEN, TRIMTAB_STORE_URL, AWS keys."""
+    claims: dict[str, str] = Field(default_factory=dict)
+    """Persistent volume claims to mount, name to folder: the base model's, the replay's. The order names files as the
+    sidecar sees them, so mount them alike. One mounted at `home` keeps the stages of a Job that was killed; without it
+    `home` is an empty folder of the Job's own."""
+    pod: dict[str, Any] = Field(default_factory=dict)
+    """More of the pod's spec, as Kubernetes writes it: nodeSelector, tolerations, affinity, imagePullSecrets."""
+    deadline_s: int = Field(default=86_400, ge=60, le=_MOST_S)
+    """Seconds after which a Job is ended, whatever it does."""
+    ttl_s: int = Field(default=86_400, ge=60, le=_MOST_S)
+    """Seconds for which an ended Job stays to be looked at."""
+
+
+class RaySettings(_Section):
+    """Orders as jobs of a Ray cluster."""
+
+    address: str | None = Field(default=None, pattern=r"^https?://")
+    """The cluster's dashboard, such as `http://ray-head:8265`; needed for `launcher: ray`."""
+    gpus: float = Field(default=1.0, ge=0)
+    """GPUs that Ray reserves for an order."""
+    cpus: float = Field(default=1.0, ge=0)
+    """CPUs that it reserves."""
+    runtime_env: dict[str, Any] = Field(default_factory=dict)
+    """Ray's runtime environment of the job (image, pip, env_vars). Anybody who sees Ray's dashboard sees it: secrets
+    belong into the environment of the cluster's machines."""
+
+
 class RetrainSettings(_Section):
     """What an order made by the policy says."""
 
@@ -212,6 +266,11 @@ class RetrainSettings(_Section):
     """Start from the champion's weights rather than from scratch."""
     max_attempts: int = Field(default=3, ge=1)
     """How often a job that died is started again before its order is failed."""
+    launcher: Literal["local", "kubernetes", "ray"] = "local"
+    """Where orders are worked off: processes of this machine, Kubernetes Jobs, or jobs of a Ray cluster
+    (agent/launch/README.md)."""
+    kubernetes: KubernetesSettings = KubernetesSettings()
+    ray: RaySettings = RaySettings()
     min_gain: float = 0.02
     """The gate: least gain on the fresh slice (the point must reach it, the lower end of the interval must pass 0)."""
     max_loss: float = 0.03
@@ -275,6 +334,7 @@ class Settings(_Section):
     http: HttpSettings = HttpSettings()
     capture: CaptureSettings = CaptureSettings()
     store: StoreSettings = StoreSettings()
+    objects: ObjectsSettings = ObjectsSettings()
     drift: DriftSettings = DriftSettings()
     profile: ProfileSettings = ProfileSettings()
     quality: QualitySettings = QualitySettings()
@@ -346,14 +406,18 @@ def _fields(section: list[Any]) -> list[str]:
 
 def reference() -> str:
     """Every setting as a Markdown table: name, default, what it is for."""
-    rows = ["| setting | default | what it is for |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    return "\n".join(["| setting | default | what it is for |", "|---|---|---|", *_lines(Settings, "")]) + "\n"
+
+
+def _lines(model: type[BaseModel], prefix: str) -> list[str]:
+    rows: list[str] = []
+    for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rows += [_line(f"{name}.{key}", part) for key, part in kind.model_fields.items()]
+            rows += _lines(kind, f"{prefix}{name}.")
         else:
-            rows.append(_line(name, field))
-    return "\n".join(rows) + "\n"
+            rows.append(_line(f"{prefix}{name}", field))
+    return rows
 
 
 def _line(name: str, field: FieldInfo) -> str:
