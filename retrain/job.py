@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.store import Store, artifacts, convert
-from agent.types import AdapterVersion, Verdict
+from agent.types import Verdict
 from retrain import preflight, publish
+from retrain.bases.card import read_card
 from retrain.curate import curate, read_rows
 from retrain.curate.curate import FRESH, OLD, REPORT, TRAIN, VALID
 from retrain.curate.manifest import FILE as DATA_MANIFEST
@@ -46,6 +47,12 @@ class Job:
 
     def run(self) -> Verdict | None:
         """All stages that are not done, in order."""
+        left = publish.left_before(self._order)
+        if left is not None:
+            self._progress.stage("publish", "an earlier attempt had got as far as the object store")
+            verdict = convert.verdict(said) if (said := artifacts.manifest(left)["verdict"]) else None
+            self._conclude(left, verdict)
+            return verdict
         self._check()
         self._stage("curate", self._curate, CURATED)
         trained = self._stage("train", self._train, ADAPTER_FILES)
@@ -74,6 +81,7 @@ class Job:
         if not order.base_model.path.is_dir():
             raise InvalidInput(f"base_model.path {order.base_model.path} is no folder: give the base model's weights")
         publish.refuse_taken(publish.folder_of(order.home, order.challenger), order.id)
+        publish.bring_champion(order)
         if (canary := order.data.canary_file) is not None:
             read_rows(canary, prefix="canary-")
         if order.init is not None:
@@ -162,7 +170,10 @@ class Job:
             "order": order.id,
             "reason": order.reason,
             "parent": parent,
+            "base_model": order.base_model.path.name,
             "base_digest": trained["base_digest"],
+            "tokenizer_digest": artifacts.tokenizer_digest(order.base_model.path),
+            "licence": order.base_model.licence or read_card(order.base_model.path).licence,
             "recipe": trained["recipe"],
             "data": done,
             "metrics": metrics,
@@ -170,33 +181,13 @@ class Job:
             "verdict": convert.verdict_json(verdict) if verdict else None,
             "created_at": _now().isoformat(),
         }
-        digest = publish.seal(folder, facts, probes)
-        accepted = order.serve and (verdict is None or verdict.accepted)
-        waits = verdict is not None and accepted and order.gate.approval == "required"
-        if not accepted:
+        publish.seal(folder, facts, probes, card=True)
+        self._conclude(folder, verdict)
+
+    def _conclude(self, folder: Path, verdict: Verdict | None) -> None:
+        if publish.status_of(self._order, verdict) == "rejected":
             self._forget()
-        version = AdapterVersion(
-            name=order.challenger,
-            alias=order.alias,
-            path=str(folder),
-            digest=digest,
-            base_digest=trained["base_digest"],
-            parent=parent,
-            status="waiting" if waits else "accepted" if accepted else "rejected",
-            created_at=_now(),
-            order_id=order.id,
-            verdict=verdict,
-        )
-        kind = verdict.kind.value.replace("_", " ") if verdict else "published without a contest"
-        says = f"{order.challenger}: {kind}"
-        if not order.serve:
-            says = f"{order.challenger}: trained, {preflight.train_only(order)}"
-        if verdict is not None:
-            says += f" ({'; '.join(gate.reasons(verdict))})"
-        if waits:
-            says += f"; it waits for a person: trimtab approve {order.challenger}, or trimtab reject {order.challenger}"
-        publish.enter(self._store, version, order.id, _now(), says)
-        self._progress.line(f"{says}; digest {digest[:12]}, {folder}")
+        self._progress.line(publish.conclude(self._order, self._store, folder, _now()))
 
     def _forget(self) -> None:
         """Take a refused challenger out of the engine; a rollout would do it too, so a fault here is no fault."""

@@ -75,6 +75,16 @@ class BaseModelPart(_Part):
     """The licence, where the folder does not name it (`apache-2.0`); otherwise its card is read."""
 
 
+class ObjectsPart(_Part):
+    """Where adapters go beside `home`, so that other machines get them: `agent/store/README.md`. Holds no secrets."""
+
+    url: str
+    """`s3://bucket/prefix` or `file:///folder`."""
+    endpoint: str | None = Field(default=None, pattern=r"^https?://")
+    """Address of an S3 server that is not Amazon's."""
+    region: str | None = None
+
+
 class TrackPart(_Part):
     """Where losses are also told to. Off unless an order asks; a tracker that is down is a warning."""
 
@@ -189,6 +199,8 @@ class Order(_Part):
     """SQLAlchemy URL of the store."""
     home: Path
     """Folder of all state: adapters/ and orders/ lie in it."""
+    objects: ObjectsPart | None = None
+    """None: the adapter is published in `home` alone."""
     engine: EnginePart | None = None
     """None: a bootstrap order, published without evaluation."""
     base_model: BaseModelPart

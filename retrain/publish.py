@@ -1,11 +1,15 @@
 """From trained weights to an immutable artifact and a row in the store.
 
-In: an adapter folder, what is known about it, a verdict. Out: `<home>/adapters/<name>/`, sealed, and one transaction
-that enters the version and closes the order. Must never know: how it was trained or judged, the engine.
+In: an adapter folder, what is known about it, a verdict. Out: `<home>/adapters/<name>/`, sealed; where the order names
+an object store, the same there; then one transaction that enters the version and closes the order.
+Must never know: how it was trained or judged, the engine.
 
 The engine keys its cache by name and folder, so a version is evaluated from the folder where it will be served. Hence
 two moves: `place` puts the weights there by one rename and thereby takes the name, `seal` adds the probes and, last,
 the manifest. A folder without a manifest is no adapter to anybody (`agent.store.artifacts.verify`).
+
+All that the store is told is read out of the sealed manifest. So a job that died between the object store and the
+transaction is completed by the next one from what is published, also on another machine.
 """
 
 from __future__ import annotations
@@ -19,11 +23,16 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from agent.store import Store, artifacts, convert
+from agent.store import Store, artifacts, convert, shelf
+from agent.store.objects import Objects, objects_at
 from agent.store.tables import EventRow, OrderRow
-from agent.types import AdapterVersion
+from agent.types import AdapterVersion, Verdict
+from retrain.gate import verdict as gate
+from retrain.model_card import model_card
+from retrain.order import Order
 from serving.errors import InvalidInput
 
+CARD = "README.md"
 CLAIM = "order.json"
 """Says in the folder itself for which order the name was taken."""
 
@@ -76,16 +85,98 @@ def place(adapter: Path, home: Path, name: str, order_id: str, files: Mapping[st
     return folder
 
 
-def seal(folder: Path, facts: Mapping[str, Any], probes: Path | None = None) -> str:
-    """Add the probes and, last, the manifest; returns the digest. A sealed folder is checked, never changed."""
+def seal(folder: Path, facts: Mapping[str, Any], probes: Path | None = None, *, card: bool = False) -> str:
+    """Add the probes, the model card and, last, the manifest; returns the digest.
+
+    A sealed folder is checked, never changed.
+    """
     if (folder / artifacts.MANIFEST).exists():
         return artifacts.verify(folder)
     if probes is not None:
         shutil.copyfile(probes, folder / artifacts.PROBES)
+    if card:
+        (folder / CARD).write_text(model_card(facts), encoding="utf-8")
     return artifacts.seal(folder, facts)
 
 
-def enter(store: Store, version: AdapterVersion, order_id: str, now: datetime, says: str) -> None:
+def objects_of(order: Order) -> Objects | None:
+    """The object store of an order; None when its adapters stay in its home."""
+    part = order.objects
+    return None if part is None else objects_at(part.url, endpoint=part.endpoint, region=part.region)
+
+
+def left_before(order: Order) -> Path | None:
+    """The folder of what an earlier attempt had published before it died; None when there is nothing.
+
+    Raises InvalidInput when the name is another order's, RemoteFault when the object store cannot be asked.
+    """
+    objects = objects_of(order)
+    there = None if objects is None else shelf.published(objects, order.challenger)
+    if objects is None or there is None:
+        return None
+    if there.get("order") != order.id:
+        raise InvalidInput(
+            f"adapter name {order.challenger} already belongs to order {there.get('order')} in {objects.url}: give a "
+            "new challenger name"
+        )
+    folder = folder_of(order.home, order.challenger)
+    shelf.bring(objects, order.challenger, str(there["digest"]), folder)
+    return folder
+
+
+def bring_champion(order: Order) -> None:
+    """Fetch the weights that training starts from, where this machine has none of them. Raises as `shelf.bring`."""
+    objects, champion = objects_of(order), order.champion
+    if objects is not None and champion is not None and champion.digest is not None and order.init is not None:
+        shelf.bring(objects, champion.name, champion.digest, champion.path)
+
+
+def status_of(order: Order, verdict: Verdict | None) -> str:
+    """The place in life that a verdict gives."""
+    if not order.serve or (verdict is not None and not verdict.accepted):
+        return "rejected"
+    return "waiting" if verdict is not None and order.gate.approval == "required" else "accepted"
+
+
+def conclude(order: Order, store: Store, folder: Path, now: datetime) -> str:
+    """Put a sealed folder into the object store, then enter it and close its order; returns what the record says.
+
+    Safe to call again. Raises RemoteFault or InvalidInput before anything is entered.
+    """
+    digest, facts = artifacts.verify(folder), artifacts.manifest(folder)
+    objects = objects_of(order)
+    if objects is not None:
+        shelf.put(objects, folder, order.challenger)
+    verdict = convert.verdict(facts["verdict"]) if facts["verdict"] else None
+    version = AdapterVersion(
+        name=order.challenger,
+        alias=order.alias,
+        path=str(folder),
+        digest=digest,
+        base_digest=facts["base_digest"],
+        parent=facts["parent"],
+        status=status_of(order, verdict),
+        created_at=now,
+        order_id=order.id,
+        verdict=verdict,
+    )
+    says = _says(order, version, facts["train_only"])
+    _enter(store, version, order.id, now, says)
+    return f"{says}; digest {digest[:12]}, {folder if objects is None else objects.url}"
+
+
+def _says(order: Order, version: AdapterVersion, train_only: str | None) -> str:
+    verdict, name = version.verdict, version.name
+    kind = verdict.kind.value.replace("_", " ") if verdict else "published without a contest"
+    says = f"{name}: {kind}" if order.serve else f"{name}: trained, {train_only}"
+    if verdict is not None:
+        says += f" ({'; '.join(gate.reasons(verdict))})"
+    if version.status == "waiting":
+        says += f"; it waits for a person: trimtab approve {name}, or trimtab reject {name}"
+    return says
+
+
+def _enter(store: Store, version: AdapterVersion, order_id: str, now: datetime, says: str) -> None:
     """Enter a version and close its order, both or neither."""
     verdict = convert.verdict_json(version.verdict) if version.verdict else None
     event = {

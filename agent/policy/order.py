@@ -52,6 +52,7 @@ def order_document(
         "challenger": challenger,
         "store": store_url,
         "home": str(settings.home),
+        "objects": None if settings.objects.url is None else settings.objects.model_dump(),
         "engine": {
             "url": settings.engine.url,
             "base_model": settings.engine.base_model,
