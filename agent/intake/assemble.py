@@ -13,16 +13,15 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
 from operator import sub
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.intake.bodies import Marks, unpacked
-from agent.intake.reply import Reply, mapping, text
+from agent.intake.reply import Reply, decoded, mapping, text
 from agent.intake.shapes import Shape, shape_of
-from agent.intake.stream import Span, decoded, read_stream
+from agent.intake.stream import Span, read_stream
 from agent.types import Exchange, Outcome, TrimtabError
 from serving.wire import Capture
 
@@ -36,8 +35,7 @@ class Unreadable(TrimtabError):
     """The capture is not what its path promises; store it by `unreadable`, without text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assembled:
+class Assembled(NamedTuple):
     """An exchange, and what the client asked its response to be called, if it did."""
 
     exchange: Exchange
@@ -129,8 +127,7 @@ def _assemble(capture: Capture) -> Assembled:
     return Assembled(exchange, text(body.get("request_id")) or headers.get("x-request-id"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(NamedTuple):
     """How an answer came."""
 
     streamed: bool = False
@@ -179,7 +176,10 @@ def _conversation(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | 
 
 
 def _first(*names: Any) -> str | None:
-    return next((name for name in names if name and isinstance(name, str)), None)
+    for name in names:
+        if name and isinstance(name, str):
+            return name
+    return None
 
 
 def _label(value: Any) -> str | None:

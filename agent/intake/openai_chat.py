@@ -19,7 +19,11 @@ def chat_asked(body: Mapping[str, Any]) -> list[Message]:
     asked = []
     for item in items(body.get("messages")):
         message = mapping(item)
-        said = [content(message.get("content")), *calls(message.get("tool_calls"))]
+        words = message.get("content")
+        if isinstance(words, str) and not message.get("tool_calls"):
+            asked.append(Message(role=text(message.get("role")), text=words))
+            continue
+        said = [content(words), *calls(message.get("tool_calls"))]
         asked.append(Message(role=text(message.get("role")), text="\n".join(part for part in said if part)))
     return asked
 

@@ -1,6 +1,6 @@
 """What counts as private in a text (pure).
 
-Lives here: the order of the rules, and which cheap sign in a text makes each worth trying: `mask`.
+Lives here: the order of the rules: `mask`. Which of them are worth trying `signs` knows.
 Comes in: text. Goes out: the same text with placeholders such as [EMAIL].
 Must never know: exchanges, settings.
 
@@ -15,15 +15,9 @@ from ipaddress import IPv6Address
 
 from agent.intake.numbers import cards, ibans, phones
 from agent.intake.secrets import secrets
+from agent.intake.signs import Rule, worth_trying
 
-_ZEROS = bytes(0x30 if 0x30 <= code <= 0x39 else code for code in range(256))
-_SHAPE = bytes(
-    0x30 if 0x30 <= code <= 0x39 else 0x61 if code >= 0x80 or chr(code).isalpha() or chr(code) in "_\n" else code
-    for code in range(256)
-)
-_SIGNS = bytes(code for code in range(0x80) if not chr(code).isalnum() and chr(code) not in "_\n")
 _FAR_DIGIT = re.compile(f"[{''.join(chr(code) for code in range(0x660, 0x10000) if chr(code).isdecimal())}]")
-_colons = re.compile(r":[0-9A-Fa-f]{0,4}:").search
 
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _EMAIL = re.compile(
@@ -45,33 +39,28 @@ _SSN_NAMED = re.compile(
 
 
 def mask(text: str) -> str:
-    """The text with everything private in it replaced; digits of other scripts become ASCII ones.
-
-    Most texts hold nothing that any rule looks for. That is seen in copies of the text in which every digit is a
-    zero: a date has fewer zeros in a row than a card, whatever stands between them.
-    """
+    """The text with everything private in it replaced; digits of other scripts become ASCII ones."""
     if not text.isascii():
         text = _FAR_DIGIT.sub(lambda digit: str(int(digit.group())), text)
-    text = secrets(text)
-    if "@" in text or "%40" in text:
+    worth = worth_trying(text)
+    if not worth:
+        return text
+    text = secrets(text, worth)
+    if Rule.EMAIL in worth:
         text = _EMAIL.sub("[EMAIL]", text)
-    if text.count(":") > 1 and _colons(text):
+    if Rule.IPV6 in worth:
         text = _IPV6.sub(_ipv6, text)
-    raw = text.encode("utf-8", "surrogatepass")
-    zeros, runs = raw.translate(_ZEROS), raw.translate(_SHAPE, _SIGNS)
-    if b"0.0" in zeros:
+    if Rule.IPV4 in worth:
         text = _IPV4.sub(_ipv4, text)
-    if b"0000000" in runs:
-        if b"aa00" in runs:
-            text = ibans(text)
-        if b"0000000000000" in runs:
-            text = cards(text)
-        if b"000-00-0000" in zeros:
-            text = _SSN.sub("[SSN]", text)
-        if "ssn" in text.lower() or "ecurity" in text:
-            text = _SSN_NAMED.sub(r"\1\2[SSN]", text)
-        text = phones(text)
-    return text
+    if Rule.IBAN in worth and Rule.SEVEN_DIGITS in worth:
+        text = ibans(text)
+    if Rule.CARD in worth:
+        text = cards(text)
+    if Rule.SSN in worth:
+        text = _SSN.sub("[SSN]", text)
+    if Rule.SSN in worth or Rule.SSN_NAMED in worth:  # a number beside [SSN] is named by it
+        text = _SSN_NAMED.sub(r"\1\2[SSN]", text)
+    return phones(text) if Rule.SEVEN_DIGITS in worth else text
 
 
 def _ipv4(match: re.Match[str]) -> str:

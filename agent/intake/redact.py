@@ -30,6 +30,9 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "functio
 _MAX_ROLE_CHARS = 32
 _LABEL_CHARS = 200
 _LABELS = 4096
+_STANDING = frozenset({"system", "developer"})
+"""Who says the same in every exchange."""
+_STANDING_TEXTS, _STANDING_CHARS = 128, 32_768
 _ESCAPE = re.compile(r"\\u00([2-7][0-9A-Fa-f])")
 
 
@@ -55,6 +58,7 @@ class Redactor:
         self._measure = measure
         self._names = Names(names)
         self._label = lru_cache(_LABELS)(self._short)
+        self._standing = lru_cache(_STANDING_TEXTS)(self.text)
         self.failures = 0
         """Exchanges whose text was thrown away because redaction failed."""
 
@@ -109,7 +113,7 @@ class Redactor:
             path=self._label(exchange.path),
             alias=self._label(exchange.alias),
             version=self._label(exchange.version),
-            messages=tuple(Message(role=self._role(m.role), text=self.text(m.text)) for m in exchange.messages),
+            messages=tuple(map(self._message, exchange.messages)),
             answer=self.text(exchange.answer),
             reasoning=self.text(exchange.reasoning) if exchange.reasoning else "",
             finish_reason=self._optional(exchange.finish_reason),
@@ -139,6 +143,10 @@ class Redactor:
         if self._measure is not None and not by_engine and exchange.id != _own_id(exchange):
             return self.hashed_id(exchange.id)
         return exchange.id if by_engine or self.text(exchange.id) == exchange.id else _own_id(exchange)
+
+    def _message(self, message: Message) -> Message:
+        again = message.role in _STANDING and len(message.text) <= _STANDING_CHARS
+        return Message(role=self._role(message.role), text=(self._standing if again else self.text)(message.text))
 
     def _role(self, role: str) -> str:
         return role if role in _ROLES else self.text(role)[:_MAX_ROLE_CHARS]

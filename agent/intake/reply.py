@@ -18,7 +18,24 @@ from agent.types import ToolCall
 _MAX_COUNT = 2**53
 _NO_LOGPROB = -9999.0
 """What vLLM writes for minus infinity, which JSON does not know."""
+_DECODE = json.JSONDecoder().decode
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
+
+
+def decoded(raw: bytes, what: str, *, strict: bool) -> Mapping[str, Any]:
+    """The JSON object in bytes; when it is none, ValueError if strict, else an empty object."""
+    try:
+        # `{"` is UTF-8: what json.loads would find out for itself, at the price of reading a small object
+        found = _DECODE(raw.decode("utf-8", "surrogatepass")) if raw.startswith(b'{"') else json.loads(raw)
+    except (ValueError, RecursionError) as why:
+        if strict:
+            raise ValueError(f"{what} is not JSON: {why}") from why
+        return {}
+    if isinstance(found, dict):
+        return found
+    if strict:
+        raise ValueError(f"{what} is not a JSON object")
+    return {}
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -161,7 +178,9 @@ class Reply:
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tool calls of all choices."""
-        return tuple(call for index in sorted(self.choices) for call in self.choices[index].called())
+        return tuple(
+            call for index in sorted(self.choices) if self.choices[index].tools for call in self.choices[index].called()
+        )
 
     @property
     def answers(self) -> int:
@@ -171,12 +190,15 @@ class Reply:
     @property
     def answer(self) -> str:
         """All choices in order, a blank line between them."""
+        if len(self.choices) == 1:
+            (only,) = self.choices.values()
+            return only.whole()
         return "\n\n".join(self.choices[i].whole() for i in sorted(self.choices))
 
     @property
     def reasoning(self) -> str:
         """The reasoning of all choices that have any."""
-        thoughts = ("".join(self.choices[i].reasoning) for i in sorted(self.choices))
+        thoughts = ["".join(self.choices[i].reasoning) for i in sorted(self.choices) if self.choices[i].reasoning]
         return "\n\n".join(thought for thought in thoughts if thought)
 
     @property

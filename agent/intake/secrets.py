@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+
+from agent.intake.signs import Rule
 
 _B64 = r"[A-Za-z0-9_\-]"
 _PEM = re.compile(
@@ -42,10 +44,6 @@ _TOKEN = re.compile(
     )
     + ")"
 )
-_TOKEN_SIGNS = (
-    "sk-", "k_live_", "k_test_", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-",
-    "hf_", "npm_", "pypi-", "_v1_", "shp", "xox", "xapp-", "AIza", "ya29.", "SG.", ":AA", "eyJ",
-)  # fmt: skip
 _SLACK_HOOK = re.compile(r"(hooks\.slack\.com/services/)[A-Za-z0-9/]{20,}+")
 _URL_PASSWORD = re.compile(r"://[^\s/@:]{0,256}:[^\s/@]{1,256}@")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)( +)(?=[^\s\d]{0,512}\d)[A-Za-z0-9._~+/=\-]{16,}+")
@@ -70,30 +68,23 @@ _HEX = re.compile(r"[0-9A-Fa-f]{16,}")
 _MIN_BITS = 3.0
 
 
-def secrets(text: str) -> str:
-    """The text with keys, tokens and passwords masked."""
-    if "-----BEGIN" in text:
+def secrets(text: str, worth: Container[int]) -> str:
+    """The text with keys, tokens and passwords masked, by the rules that are worth trying."""
+    if Rule.PEM in worth:
         text = _PEM.sub("[SECRET]", text)
-    long = [word for word in text.split() if len(word) >= _MIN_TOKEN_CHARS]
-    if long:
-        text = _tokens(text, " ".join(long))
-    if "://" in text:
+    if Rule.TOKEN in worth:
+        text = _TOKEN.sub("[SECRET]", text)
+    if Rule.SLACK_HOOK in worth:
+        text = _SLACK_HOOK.sub(r"\1[SECRET]", text)
+    if Rule.BEARER in worth:
+        text = _BEARER.sub(r"\1\2[SECRET]", text)
+    if Rule.URL_PASSWORD in worth:
         text = _URL_PASSWORD.sub("://[SECRET]@", text)
+    if Rule.ANNOUNCED not in worth:
+        return text
     low = text.lower()
     values = [span for word in _WORDS if word in low for span in _announced(text, low, word)]
     return _without(text, values) if values else text
-
-
-def _tokens(text: str, long: str) -> str:
-    """Mask what issuers give out; none is shorter than the words in `long`."""
-    for sign in _TOKEN_SIGNS:
-        if sign in long:
-            text = _TOKEN.sub("[SECRET]", text)
-            break
-    if "hooks.slack" in long:
-        text = _SLACK_HOOK.sub(r"\1[SECRET]", text)
-    low = text.lower()
-    return _BEARER.sub(r"\1\2[SECRET]", text) if "bearer " in low or "basic " in low else text
 
 
 def _announced(text: str, low: str, word: str) -> Iterator[tuple[int, int]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 
+BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n")
 
 
@@ -19,7 +20,7 @@ def events(stream: bytes) -> Generator[tuple[int, int, bytes], int | None, None]
     What follows the last blank line is an event that never ended; it is given too, as its end offset says.
     An offset sent into the generator is where it goes on.
     """
-    at = 3 if stream.startswith(b"\xef\xbb\xbf") else 0
+    at = len(BOM) if stream.startswith(BOM) else 0
     simple = b"\r" not in stream
     size = len(stream)
     while at < size:

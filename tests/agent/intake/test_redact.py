@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.intake import numbers
+from agent.intake import numbers, patterns
 from agent.intake.assemble import assemble
 from agent.intake.names import Forms, Names
 from agent.intake.numbers import luhn
 from agent.intake.redact import MAX_PATTERN_CHARS, Redactor
+from agent.intake.signs import Rule
 from agent.profile.features import features
 from agent.types import InvalidInput, Message, Outcome
 from tests.agent.intake.captures import CHAT, CHAT_ANSWER, capture
@@ -200,3 +204,36 @@ def test_an_id_that_a_client_chose_is_hashed_where_no_text_is_stored() -> None:
     assert redactor.exchange(mine, chosen_id="visit-of-frau-schmidt").id == redactor.hashed_id(mine.id)
     engines = replace(exchange, id="chatcmpl-0123456789abcdef0123456789abcdef")
     assert redactor.exchange(engines).id == engines.id
+
+
+LABELLED = [case["text"] for case in json.loads(Path(__file__).with_name("pii_cases.json").read_text())["private"]]
+NOISE = [
+    *" \t\n.:-/@+()'\"=1a",
+    "::",
+    "%40",
+    "key is ",
+    "token: ",
+    "Kennwort",
+    "\u017f",
+    "\u0131",
+    "\u212a",
+    "\u2028",
+    "٣",
+    "4111 1111",
+    "GB82",
+]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.one_of(st.sampled_from(LABELLED), st.sampled_from(NOISE)), max_size=5),
+    st.integers(0, 200),
+    st.sampled_from(NOISE),
+)
+def test_no_sign_hides_a_rule(parts: list[str], at: int, noise: str) -> None:
+    """A rule that is not tried, because its sign is not in the text, would have found nothing."""
+    text = "".join(parts)
+    text = text[:at] + noise + text[at + 1 :]
+    with patch.object(patterns, "worth_trying", lambda _text: [*Rule]):
+        tried = patterns.mask(text)
+    assert patterns.mask(text) == tried

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import random
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.intake import mould, stream
 from agent.intake.assemble import assemble
 from agent.intake.bodies import MAX_BYTES, unpacked
 from serving import wire
 from tests.agent.intake import fuzz
 from tests.agent.intake.captures import CHAT, capture
-from tests.agent.intake.material import WORDS, captures, chat_stream, in_events, spoken
+from tests.agent.intake.material import ID, WORDS, captures, chat_event, chat_stream, in_events, packed, spoken
 
 PIECES = st.lists(
     st.one_of(st.text(max_size=8), st.sampled_from(['"', "\\", "\n\n", "data: ", '"content":"', "é"])),
@@ -32,6 +37,75 @@ def test_runs_of_events_are_read_like_single_events(pieces: list[str], key: str)
     got = assemble(in_events(CHAT, stream))
     assert got == fuzz.plodding(in_events(CHAT, stream))
     assert (got.answer if key == "content" else got.reasoning) == "".join(pieces)
+
+
+WORD = st.one_of(
+    st.sampled_from(["", "a", "b c", '"', "\\", "\ud83d", "\ude00", "é😀", "\n", "\x1f", "\x7f"]), st.text(max_size=4)
+)
+SHAPES: list[Callable[[str], dict[str, Any]]] = [
+    lambda word: chat_event({"content": word}),
+    lambda word: chat_event({"role": "assistant", "content": word}),
+    lambda word: chat_event({"content": word}, "stop"),
+    lambda word: chat_event({"content": word}, index=1),
+    lambda word: chat_event({"content": "", "reasoning": word}),
+    lambda word: chat_event({"content": word, "refusal": "no"}),
+    lambda word: chat_event({"content": word}, text="else"),
+    lambda word: chat_event({"tool_calls": [{"index": 2, "function": {"arguments": word}}]}),
+    lambda word: chat_event({"tool_calls": [{"index": 0, "function": {"name": "send", "arguments": word}}]}),
+    lambda word: chat_event({"content": word}) | {"usage": {"prompt_tokens": 3, "completion_tokens": 1}},
+    lambda word: chat_event({"content": word}) | {"id": "an öther id"},
+    lambda word: chat_event({"content": word}) | {"error": {"message": word}},
+    lambda word: {"choices": [{"delta": {"content": word}}], "id": "behind", "model": "behind"},
+    lambda word: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}},
+    lambda word: {"type": "response.output_text.delta", "delta": word},
+]
+
+
+PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_each_mould_says_what_its_events_say(path: str) -> None:
+    """Of every kind of event, with and without something in its string, as the first and as a later one."""
+    for shape in SHAPES:
+        for words in (["", "a", "b", ""], ["a", "", "b"], ['"', "\\", "é"], ["a"], [""]):
+            seen = in_events(CHAT, [packed(shape(word)) for word in words], path=path)
+            assert [fuzz.read(seen) for _ in range(3)] == [fuzz.plodding(seen)] * 3, (words, shape("?"))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from(SHAPES), st.lists(WORD, min_size=1, max_size=4)), max_size=6),
+    st.sampled_from(PATHS),
+    st.sampled_from(
+        [(b"", b""), (b"data: ", b"data:"), (b"\n\n", b"\r\n\r\n"), (b"\\ud83d", b"\\uD83D"), (b"null", b'"x"')]
+    ),
+    st.booleans(),
+)
+def test_moulds_change_nothing(
+    runs: list[tuple[Callable[[str], dict[str, Any]], list[str]]],
+    path: str,
+    spoiled: tuple[bytes, bytes],
+    escaped: bool,
+) -> None:
+    """Events that say more than one string, in any order, of any API, are read as if each were decoded for itself."""
+    events = [json.dumps(shape(word), ensure_ascii=escaped) for shape, words in runs for word in words]
+    sent = [f"data: {event}\n\n".encode("utf-8", "surrogatepass").replace(*spoiled) for event in events]
+    seen = in_events(CHAT, sent, path=path)
+    slowly = fuzz.plodding(seen)
+    assert [fuzz.read(seen) for _ in range(3)] == [slowly] * 3  # unknown, seen once, and proved by then
+
+
+def test_a_mould_serves_other_streams() -> None:
+    """What one stream has proved, streams of other answers use; whose id and model they bear is their own."""
+    learned = assemble(in_events(CHAT, chat_stream(["one ", "two"])))
+    events = [
+        packed(chat_event({"content": word}) | {"id": "chatcmpl-other", "model": "home-v2"}) for word in ("a", "b")
+    ]
+    with patch.object(mould, "decoded", side_effect=AssertionError("a probe")), patch.object(stream, "decoded"):
+        got = assemble(in_events(CHAT, events))
+    assert (got.answer, got.id) == ("ab", "chatcmpl-other")
+    assert (learned.answer, learned.id) == ("one two", ID)
 
 
 @settings(deadline=None, max_examples=150)
