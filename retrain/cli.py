@@ -1,21 +1,29 @@
-"""`trimtab retrain ORDER`: one order, one process; `trimtab retrain new` writes an order to begin with.
+"""`trimtab retrain ORDER`: one order, one process; `new` writes an order to begin with.
 
-In: an order file, the environment. Out: lines on stdout (in a terminal a live view), an exit status: 0 done whatever
-the verdict, 2 an order that must be written differently, 1 a fault. Must never know: how the stages work.
+In: an order file, or (`by-id`) an order's id and the database; the environment. Out: lines on stdout (in a terminal a
+live view), an exit status: 0 done whatever the verdict, 2 an order that must be written differently, 1 a fault.
+Must never know: how the stages work.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
 from serving.errors import InvalidInput, TrimtabError
+
+if TYPE_CHECKING:
+    from agent.store import Store
+    from agent.store.tables import OrderRow
+    from retrain.order import Order
 
 
 class OrderFirst(TyperGroup):
@@ -90,11 +98,24 @@ def retrain(
     order: Annotated[Path, typer.Argument(help="The order: a YAML or JSON file.", show_default=False)],
 ) -> None:
     """Curate, train, evaluate, gate and publish one challenger. Killed and started again, it goes on."""
+    _told(lambda: _from_file(order))
+
+
+@app.command("by-id")
+def by_id(
+    order: Annotated[str, typer.Argument(help="The order's id.", show_default=False)],
+) -> None:
+    """Work off an order that stands in the database of TRIMTAB_STORE_URL: what Jobs of a cluster run."""
+    _told(lambda: _from_store(order))
+
+
+def _told(given: Callable[[], tuple[Order, Store]]) -> None:
+    """Work an order off; what goes wrong becomes a sentence and an exit status."""
     console = Console(highlight=False, soft_wrap=True)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        _work(order, console)
+        _work(*given(), console)
     except InvalidInput as error:
         typer.echo(f"trimtab retrain: {error}", err=True)
         raise typer.Exit(2) from error
@@ -106,25 +127,56 @@ def retrain(
         raise typer.Exit(1) from error
 
 
-def _work(path: Path, console: Console) -> None:
+def _from_file(path: Path) -> tuple[Order, Store]:
+    from agent.app.database import STORE_URL
+    from retrain import order as orders
+
+    order = orders.load(path)
+    return order, _opened(os.environ.get(STORE_URL, "").strip() or order.store)
+
+
+def _from_store(order_id: str) -> tuple[Order, Store]:
+    from agent.app.database import STORE_URL
+
+    url = os.environ.get(STORE_URL, "").strip()
+    if not url:
+        raise InvalidInput(f"{STORE_URL} is not set: put the database's address into the job's environment")
+    store = _opened(url)
+    try:
+        return _unfailed(store.order(order_id)), store
+    except TrimtabError:
+        store.close()
+        raise
+
+
+def _unfailed(row: OrderRow) -> Order:
+    from retrain import order as orders
+
+    if row.status == "failed":
+        raise InvalidInput(f"order {row.id} has failed already ({row.error}): open a new one")
+    return orders.parse(row.document, f"order {row.id}")
+
+
+def _opened(url: str) -> Store:
     from sqlalchemy.exc import ArgumentError, OperationalError
 
-    from agent.app.database import STORE_URL
     from agent.store import Store
-    from retrain import order as orders
+
+    try:
+        return Store(url)
+    except (ArgumentError, OperationalError, ModuleNotFoundError) as error:
+        why = getattr(error, "orig", None) or error
+        shown = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+        raise InvalidInput(
+            f"store {shown!r} cannot be opened ({why}): give sqlite:////path.db in a folder that exists"
+        ) from error
+
+
+def _work(order: Order, store: Store, console: Console) -> None:
     from retrain.live import Board
     from retrain.run import run
 
-    order = orders.load(path)
-    try:
-        store = Store(os.environ.get(STORE_URL, "").strip() or order.store)
-    except (ArgumentError, OperationalError, ModuleNotFoundError) as error:
-        why = getattr(error, "orig", None) or error
-        raise InvalidInput(
-            f"store {order.store!r} cannot be opened ({why}): give sqlite:////path.db in a folder that exists"
-        ) from error
     console.print(f"order {order.id}: {order.challenger} for {order.alias}; {order.reason}", markup=False)
-
     token, judge_key = os.environ.get("TRIMTAB_TOKEN", "").strip(), os.environ.get("TRIMTAB_JUDGE_KEY")
 
     def say(line: str) -> None:

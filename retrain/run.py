@@ -6,17 +6,17 @@ Must never know: the environment, how it was started, what the stages do. Killed
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from agent.launch import lock
+from agent.launch import lease, lock
 from agent.store import Store, convert
 from agent.store.tables import OrderRow
 from agent.types import Verdict
-from retrain import faults
+from retrain import faults, publish
 from retrain.job import Job
 from retrain.order import Order
 from retrain.progress import Progress
@@ -41,18 +41,25 @@ def run(
     Raises AlreadyRunning when another process has it (nothing is touched), TrimtabError when it cannot be done
     (the order's row then says failed and why). Safe to run again after any end.
     """
-    with lock.held(order.work):
+    with lock.held(order.work), _leased(order) as check:
         row = _open_row(store, order)
         if row.status == "done":
             say(f"order {order.id} is done already")
             return convert.verdict(row.verdict) if row.verdict else None
 
         def beat(stage: str, share: float) -> None:
+            check()
             store.update_order(order.id, heartbeat_at=_now(), stage=stage, progress=round(share, 4))
 
+        def watched(stage: str, share: float, note: str) -> None:
+            check()
+            see(stage, share, note)
+
         try:
-            with Progress(say, beat, see=see) as progress:
+            with Progress(say, beat, see=watched) as progress:
                 return Job(order, store, progress, token, judge_key).run()
+        except lock.AlreadyRunning:  # the lease was lost: whoever has it now speaks for the order
+            raise
         except Exception as error:
             said = faults.sentence(error, str(order.home))
             with suppress(SQLAlchemyError):  # a store that is away keeps its row running: the job is tried again
@@ -61,6 +68,21 @@ def run(
             if faults.full(error):
                 raise TrimtabError(said) from error
             raise
+
+
+@contextmanager
+def _leased(order: Order) -> Iterator[Callable[[], None]]:
+    """Where other machines may have the order too, hold its lease; gives the check that it still is ours."""
+    objects = publish.objects_of(order)
+    if objects is None:
+        yield _alone
+        return
+    with lease.held(objects, f"orders/{order.id}/lease") as mine:
+        yield mine.check
+
+
+def _alone() -> None:
+    """Nobody else can have the order: the lock in its folder says so."""
 
 
 def _open_row(store: Store, order: Order) -> OrderRow:
