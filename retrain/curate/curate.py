@@ -18,7 +18,8 @@ from agent.store.forgotten import marks
 from retrain.curate import manifest, page, sources, teacher, weak
 from retrain.curate.compare import compare
 from retrain.curate.labellers import load_labeller
-from retrain.curate.line import Curated, Label, Line, Marked, Material
+from retrain.curate.line import Line
+from retrain.curate.material import Curated, Label, Marked, Material
 from retrain.curate.options import Curation
 from retrain.curate.rows import Row, write_rows
 from serving.errors import InvalidInput

@@ -9,46 +9,18 @@ the holdouts: what is examined stays what traffic is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 from agent.intake.patterns import mask
 from retrain.curate import caps, clean, conflicts, duplicates, split
 from retrain.curate.bench import HOLDOUTS, LEARNT, TRAINING, Bench
+from retrain.curate.material import Curated, Material
 from retrain.curate.options import Curation
 from retrain.curate.rows import UNEXAMINED, Row
 from retrain.curate.suspects import Suspects, suspects
 
-Marked = tuple[Row, str | None]
-Label = Callable[[Sequence[Row]], tuple[list[Row], dict[str, Any]]]
-"""Gives rows without an answer one, and says what it did."""
 UNPROVEN = ("external", "weak", "judge", "teacher")
 _LAST = ("weak", "judge", "teacher")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curated:
-    """What curation made; `report` holds the counts of every step with examples of what was left out."""
-
-    train: list[Row]
-    fresh: list[Row]
-    old: list[Row]
-    validation: list[Row] = field(default_factory=list)
-    report: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """All that may be learnt or examined. `fresh` and `unlabelled` are newest first; `fixed` is never learnt."""
-
-    fresh: Sequence[Row] = ()
-    replay: Sequence[Marked] = ()
-    extra: Sequence[Row] = ()
-    unlabelled: Sequence[Row] = ()
-    fixed: Sequence[Row] = ()
-    wrong: dict[str, str] = field(default_factory=dict)
-    labellers: Sequence[tuple[str, Label]] = ()
 
 
 class Line:
@@ -219,23 +191,23 @@ class Line:
         rows, seen = self.bench.all(TRAINING), self.bench.all((*HOLDOUTS, "validation"))
         found = suspects(rows, least=options.label_rows, outliers=options.outliers != "off", examined=seen)
         if options.label_errors != "off":
-            self._wrong_labels(rows, found.wrong, found)
+            self._wrong_labels(rows, found)
             self._doubted_labels(seen, found)
         gone = [(rows[n], "unlike all others") for n in found.outliers] if options.outliers == "drop" else []
         self.bench.drop([row for row, _ in gone], TRAINING)
         told = [(rows[n].prompt, rows[n].answer) for n in found.outliers]
         self.bench.note("outliers", gone, examples=told, suspected=len(found.outliers), says="far from all others")
 
-    def _wrong_labels(self, rows: Sequence[Row], wrong: Mapping[int, str], found: Suspects) -> None:
+    def _wrong_labels(self, rows: Sequence[Row], found: Suspects) -> None:
         rule = self._options.label_errors
         may = {"unproven": UNPROVEN, "drop": ("replay", "labeller", *UNPROVEN)}.get(rule, ())
-        said = {n: f"{rows[n].answer} (looks like {other})" for n, other in wrong.items()}
+        said = {n: f"{rows[n].answer} (looks like {other})" for n, other in found.wrong.items()}
         gone = [(rows[n], words) for n, words in said.items() if rows[n].source in may]
         self.bench.drop([row for row, _ in gone], TRAINING)
         self.bench.note(
             "label errors", gone, examples=[(rows[n].prompt, words) for n, words in said.items()],
-            suspected=len(wrong), checked=found.checked, labels=found.labels, ids=[row.id for row, _ in gone],
-            says=f"{len(wrong)} of {found.checked} labels look wrong to a model that never saw them; "
+            suspected=len(found.wrong), checked=found.checked, labels=found.labels, ids=[row.id for row, _ in gone],
+            says=f"{len(found.wrong)} of {found.checked} labels look wrong to a model that never saw them; "
             f"dropped by the rule {rule!r}",
         )  # fmt: skip
 

@@ -107,7 +107,7 @@ def _examples(report: show.Report, change: str) -> Iterator[str]:
     yield "".join(f"<th>{escape(role)}</th>" for role in roles) + "</tr>"
     for example in found:
         yield f"<tr><td>{escape(example.slice)}</td>"
-        yield f'<td class="text">{escape(example.prompt)}</td><td class="text">{escape(example.expected)}</td>'
+        yield f'<td class="text">{escape(example.prompt)}</td><td class="text">{escape(show.expected(example))}</td>'
         for role in roles:
             mark = _mark(role, change)
             yield f'<td class="text{mark}">{escape(example.answers.get(role, ""))}</td>'

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ COLUMNS = (
 MARKS = {True: "holds", False: "FAILS", None: "open"}
 STYLES = {True: "green", False: "bold red", None: "yellow"}
 BETTER, WORSE = "better", "worse"
+DOUBT = "(this label looks wrong)"
+REPORT = "report.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ class Example:
     expected: str
     answers: Mapping[str, str]
     """Role -> what it answered."""
+    doubted: bool = False
+    """Curation found that its label looks wrong: the change may be the label's fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +94,12 @@ def read(folder: Path) -> Report:
     found = {line["role"]: line["model"] for line in lines}
     names = {role: found[role] for role in (CHAMPION, CHALLENGER, BASE) if role in found}
     other = CHAMPION if CHAMPION in names else BASE
-    done = _done(folder)
+    done, doubted = _done(folder), _doubted(folder)
     return Report(
         order=folder.resolve().name,
         names=names,
         answers=len(lines),
-        examples=[example for key, of in asked.items() if (example := _example(key[0], of, other))],
+        examples=[example for key, of in asked.items() if (example := _example(key[0], of, other, doubted))],
         metrics=done.get("evaluate", {}).get("metrics"),
         verdict=convert.verdict(done["gate"]) if "gate" in done else None,
     )
@@ -130,7 +134,16 @@ def _done(folder: Path) -> dict[str, Any]:
     return done
 
 
-def _example(name: str, of: Mapping[str, Mapping[str, Any]], other: str) -> Example | None:
+def _doubted(folder: Path) -> frozenset[str]:
+    """Ids of examined rows whose label looks wrong to curation's model."""
+    try:
+        steps = json.loads((folder / REPORT).read_text(encoding="utf-8"))["steps"]
+        return frozenset(id_ for step in steps if step["step"] == "examined labels" for id_ in step["ids"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()
+
+
+def _example(name: str, of: Mapping[str, Mapping[str, Any]], other: str, doubted: Collection[str]) -> Example | None:
     if CHALLENGER not in of or other not in of or of[CHALLENGER]["right"] == of[other]["right"]:
         return None
     mine = of[CHALLENGER]
@@ -140,6 +153,7 @@ def _example(name: str, of: Mapping[str, Mapping[str, Any]], other: str) -> Exam
         prompt=str(mine["prompt"]),
         expected=str(mine["expected"]),
         answers={role: str(of[role]["answer"]) for role in (CHAMPION, CHALLENGER, BASE) if role in of},
+        doubted=mine.get("id") in doubted,
     )
 
 
@@ -201,9 +215,14 @@ def _examples(examples: Sequence[Example]) -> Table:
     roles = list(examples[0].answers)
     table = Table("slice", "prompt", "right answer", *roles, show_edge=False)
     for example in examples:
-        cells = (example.slice, example.prompt, example.expected, *(example.answers.get(role, "") for role in roles))
+        cells = (example.slice, example.prompt, expected(example), *(example.answers.get(role, "") for role in roles))
         table.add_row(*(escape(_short(cell)) for cell in cells))
     return table
+
+
+def expected(example: Example) -> str:
+    """The right answer, with a word where there is doubt of it."""
+    return example.expected + (f"  {DOUBT}" if example.doubted else "")
 
 
 def _short(text: str, most: int = 160) -> str:

@@ -66,6 +66,15 @@ def test_better_and_worse_are_told_apart(folder: Path) -> None:
     assert set(report.examples[0].answers) == {"champion", "challenger", "base"}
 
 
+def test_a_doubted_label_is_marked(folder: Path) -> None:
+    """An example whose label curation found wrong says so; the others do not."""
+    steps = [{"step": "split"}, {"step": "examined labels", "ids": ["1"]}]
+    (folder / "report.json").write_text(json.dumps({"steps": steps}))
+    report = show.read(folder)
+    assert [(e.prompt[-1], e.doubted) for e in report.examples] == [("0", False), ("1", True)]
+    assert pages.page(report).count("this label looks wrong") == 1
+
+
 def test_the_page_is_whole_and_harmless(folder: Path) -> None:
     """Tags are balanced, no text of a model becomes one, and nothing is fetched."""
     finish(folder)

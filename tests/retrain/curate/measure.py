@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from retrain.curate import split
 from retrain.curate.curate import curate_rows
-from retrain.curate.line import Curated
+from retrain.curate.material import Curated
 from retrain.curate.options import Curation
 from tests.retrain.curate.desk import LOUD, SECRETS, Desk, desk
 
