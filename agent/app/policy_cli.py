@@ -8,7 +8,7 @@ Must never know: how anything is decided.
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agent.policy.history import Line
     from agent.policy.simulate import Simulation
     from agent.settings import Settings
+    from agent.store import Store
 
 policy = typer.Typer(
     no_args_is_help=True, help="Freeze and thaw the automation; try its settings on what has happened."
@@ -155,14 +156,14 @@ def _n(count: int, what: str) -> str:
 def _recorded(settings: Settings) -> list[Line]:
     from sqlalchemy.exc import SQLAlchemyError
 
+    from agent.app.database import reading_store
     from agent.app.history import history as recorded
-    from agent.store import Store
 
-    store = Store.reading(settings.home)
+    store = reading_store(settings)
     try:
         return recorded(store, settings.alias)
     except SQLAlchemyError as error:
-        raise InvalidInput(f"the store in {settings.home} cannot be read ({getattr(error, 'orig', error)})") from error
+        raise InvalidInput(f"the store cannot be read ({getattr(error, 'orig', error)})") from error
     finally:
         store.close()
 
@@ -178,17 +179,12 @@ def _filed(path: Path) -> list[Line]:
         raise InvalidInput(f"history {path} cannot be read ({why}): write one with `trimtab policy history`") from error
 
 
-def _changed(settings: Path | None, change: Any) -> str:
+def _changed(settings: Path | None, change: Callable[[Store], str]) -> str:
+    from agent.app.database import existing_store
     from agent.settings import load
-    from agent.store import Store
 
-    home = load(settings).home
-    if not (home / "trimtab.db").exists():
-        raise InvalidInput(
-            f"there is no store in {home.resolve()}: give the agent's own --settings, or go to its folder"
-        )
-    store = Store.at(home)
+    store = existing_store(load(settings))
     try:
-        return str(change(store))
+        return change(store)
     finally:
         store.close()

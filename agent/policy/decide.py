@@ -168,6 +168,13 @@ def is_news(decision: Decision, last_action: str | None, last_seen: Mapping[str,
     return any(last_seen.get(key) != decision.seen[key] for key in ("row", "facts", "version"))
 
 
+def would_be_no_news(seen: Seen, settings: Settings, last: Decision) -> bool:
+    """What `is_news` would say of the decision, without finding words for it."""
+    facts = facts_of(seen, settings)
+    same = {"row": row_for(facts).name, "facts": [name for name in FACTS if facts[name]], "version": seen.version}
+    return all(last.seen[key] == value for key, value in same.items())
+
+
 def row_for(facts: Mapping[str, bool]) -> Row:
     """The first row of the table that fits; the last one always does."""
     return next(

@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 from agent.policy.budget import Job, Spent, spent
-from agent.policy.decide import Seen, decide, is_news, low_since
+from agent.policy.decide import Seen, decide, low_since, would_be_no_news
 from agent.policy.history import (
     AlarmRaised,
     Answered,
@@ -169,11 +169,13 @@ def simulate(
             continue
         last = decisions[-1] if decisions else None
         seen = _seen(world, settings, at, last)
-        decision = decide(seen, settings)
-        wake.at(*_due(world, decision, settings, at))
-        if last is not None and not is_news(decision, last.action.value, last.seen):
+        if last is not None and would_be_no_news(seen, settings, last):
+            if not lines:
+                wake.at(*_due(world, last, settings, at))
             continue
+        decision = decide(seen, settings)
         decisions.append(decision)
+        wake.at(*_due(world, decision, settings, at))
         world.grant(decision.action)
         if decision.action is Action.RETRAIN:
             world.orders.append(_opened(at, real, end))

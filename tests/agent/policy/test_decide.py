@@ -13,7 +13,18 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from agent.policy.budget import Spent
-from agent.policy.decide import FACTS, TABLE, Seen, decide, facts_of, is_news, low_since, may_begin, row_for
+from agent.policy.decide import (
+    FACTS,
+    TABLE,
+    Seen,
+    decide,
+    facts_of,
+    is_news,
+    low_since,
+    may_begin,
+    row_for,
+    would_be_no_news,
+)
 from agent.policy.hours import quiet
 from agent.settings import PolicySettings, Settings
 from agent.types import Action, Estimate
@@ -84,7 +95,7 @@ def test_every_combination_of_facts_has_the_action_the_rules_ask_for() -> None:
         used.add(row)
         stopped = any(f[name] for name in ("running", "moving", "cooling", "quiet", "spent"))
         if f["frozen"]:
-            asked = Action.FROZEN
+            asked: Action | None = Action.FROZEN
         elif f["worse"] or f["back"]:
             asked = Action.ROLL_BACK
         elif f["trial"]:
@@ -206,6 +217,7 @@ def test_every_decision_can_be_kept_and_read(case: Seen, settings: Settings) -> 
     assert json.loads(json.dumps(dict(decision.seen))) == decision.seen
     assert all(decision.reasons)
     assert not is_news(decision, decision.action.value, decision.seen)
+    assert would_be_no_news(case, settings, decision)
 
 
 LOW = {"estimate": quality(0.4), "fresh_exchanges": 200}
@@ -275,7 +287,10 @@ def test_only_what_matters_is_news() -> None:
 
     def news(**changes: object) -> bool:
         now = decide(seen(**{"alarm_kind": "input", "fresh_exchanges": 10, **changes}), SETTINGS)
-        return is_news(now, last.action.value, kept)
+        found = is_news(now, last.action.value, kept)
+        changed = seen(**{"alarm_kind": "input", "fresh_exchanges": 10, **changes})
+        assert would_be_no_news(changed, SETTINGS, last) is not found
+        return found
 
     assert not news(fresh_exchanges=11, estimate=quality(0.91))
     assert news(fresh_exchanges=200)
