@@ -224,3 +224,17 @@ def test_files_changed_after_the_evaluation_loaded_them_are_found(world: World) 
     assert "is not what was published" in world.tick()
     assert world.status("home-v2") == "rejected"
     assert world.table == {"home-v1": 1.0}
+
+
+def test_what_is_held_begins_no_canary_and_one_that_has_begun_goes_on(world: World) -> None:
+    """A freeze or quiet hours hold back the beginning alone, and are named."""
+    why: list[str] = ["frozen by ann"]
+    world.rollout = Rollout(world.settings, world.store, world.engine, world.push, lambda _now: why[0] if why else None)
+    world.tick()
+    world.accept()
+    assert world.tick() == "home-v2 waits for its canary: frozen by ann"
+    assert world.tick() == "home-v2 waits for its canary: frozen by ann"
+    why.clear()
+    assert "is loaded beside home-v1" in world.tick()
+    why.append("frozen by ann")
+    assert "as served is home-v2 as evaluated" in world.tick()
