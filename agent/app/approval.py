@@ -31,7 +31,7 @@ def reject(store: Store, name: str, reason: str, by: str, now: datetime) -> str:
 
 
 def _settle(store: Store, name: str, status: str, said: str, now: datetime, **data: str) -> str:
-    with store.transaction() as session:
+    with store.exclusive() as session:
         row = session.get(AdapterRow, name)
         if row is None or row.status != WAITING:
             known = sorted(v.name for v in store.adapters() if v.status == WAITING)

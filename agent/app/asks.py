@@ -36,23 +36,22 @@ class Asks:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A transaction in which `answer` may be called: nobody else changes the wishes until it has ended."""
-        with self._lock, self._store.transaction() as session:
+        with self._lock, self._store.exclusive() as session:
             yield session
 
     def take(self, payload: object, at: datetime) -> dict[str, Any]:
         """Take a webhook payload in; says of each alert what became of it. Raises InvalidInput."""
-        with self._lock:
+        with self._lock, self._store.exclusive() as session:
             known, counts = self._load()
             rollout = self._store.rollout(self._alias)
             versions = [v.name for v in self._store.adapters(self._alias)]
             newest = "" if rollout is None else _on_trial(rollout) or rollout.champion
             heard = hear(payload, known, alias=self._alias, version=newest, versions=versions, now=at)
             counts.update(ask.action.value for ask in heard.fresh)
-            with self._store.transaction() as session:
-                for ask in heard.fresh:
-                    data = {"fingerprint": ask.fingerprint, "action": ask.action.value}
-                    session.add(EventRow(at=at, kind="alert", text=ask.words, data=data))
-                self._save(session, heard.asks, counts)
+            for ask in heard.fresh:
+                data = {"fingerprint": ask.fingerprint, "action": ask.action.value}
+                session.add(EventRow(at=at, kind="alert", text=ask.words, data=data))
+            self._save(session, heard.asks, counts)
         return {"alerts": [dict(line) for line in heard.lines]}
 
     def standing(self, rollout: RolloutRow, now: datetime) -> tuple[Ask, ...]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from agent.app.database import is_shared
 from agent.app.watch import STATE as WATCH
 from agent.profile.features import features
 from agent.quality.room import STATE_KEY as JUDGE
@@ -36,12 +38,16 @@ _MB = 1_000_000
 def text_gate(
     settings: Settings, store: Store, now: Callable[[], datetime], clock: Callable[[], float] = time.monotonic
 ) -> TextGate:
-    """The way into the store, which leaves texts out while the disk of `home` is nearly full."""
+    """The way into the store, which leaves texts out while the disk of `home` is nearly full.
+
+    A server looks after its own disk: there a write that finds no room is the sign.
+    """
+    shared = is_shared(settings)
     return TextGate(
         store,
         min_free_bytes=settings.capture.min_free_mb * _MB,
         measure=features,
-        free_bytes=lambda: shutil.disk_usage(settings.home).free,
+        free_bytes=lambda: sys.maxsize if shared else shutil.disk_usage(settings.home).free,
         now=now,
         clock=clock,
     )
@@ -68,7 +74,7 @@ class Janitor:
             deadline=deadline,
         )
         chores: dict[str, Callable[[], int]] = {
-            "look": self._look,
+            "look": self.look,
             "fold": lambda: self._fold(deadline),
             "thin": self._thin,
             "expire": lambda: retention.expire(engine, limits),
@@ -87,7 +93,8 @@ class Janitor:
         given = did["give back"] / _MB
         return f"{did['thin']} thinned, {did['expire'] + did['shrink']} deleted, {given:.0f} MB given back"
 
-    def _look(self) -> int:
+    def look(self) -> int:
+        """The one chore of every sidecar, leader or not: how much room there is."""
         if self._gate.paused:
             cut_log(self._store.engine)
         self._gate.look()

@@ -14,18 +14,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.app import memory
 from agent.app.asks import Asks
-from agent.app.database import open_store
+from agent.app.database import open_store, pod_of
 from agent.app.freeze import freeze, frozen, thaw
 from agent.app.keep import EVERY_S, Janitor, text_gate
 from agent.app.loops import Loops
@@ -37,6 +39,7 @@ from agent.app.pulse import Pulse
 from agent.app.reports import Reports
 from agent.app.spending import Spending
 from agent.app.steer import Steer
+from agent.app.waiting import patiently
 from agent.app.watch import Watch, read_reference
 from agent.export.notify import outlets
 from agent.intake.attach import Desk, Doors, Tally
@@ -54,6 +57,7 @@ from agent.quality.judge import judge_of
 from agent.quality.room import feedback, judge_once
 from agent.rollout.act import Rollout, adopt
 from agent.settings import Settings
+from agent.store.leader import Leader, NotLeading
 from agent.types import InvalidInput
 from agent.web.alerts import alerts
 from agent.web.api import create_app
@@ -79,6 +83,10 @@ class Agent:
         self._attach_token, self._alert_token, self._policy_token = attach_token, alert_token, policy_token
         self.started_at = now()
         self.store = open_store(settings)
+        self.pod = pod_of(settings)
+        self.leader = Leader(self.store, settings.alias, self.pod or "the agent")
+        self._led = self.store.guarded(self.leader.guard) if self.pod else self.store
+        led = self._led
         claim(settings, self.store, self.started_at)
         adopt(settings, self.store, self.started_at)
         if settings.reference is not None:
@@ -93,32 +101,35 @@ class Agent:
         )
         self.observer = Observer(settings, self.store, self.gate.add_exchanges, self.engine.models)
         self.intake = IntakeServer(
-            settings.socket, self.observer.add, self.store.note_worker, redactor, now,
+            settings.socket, self.observer.add, partial(self.store.note_worker, pod=self.pod or None), redactor, now,
             sample=None if settings.capture.text == "none" else Sample(settings.home / "unreadable", redactor.text),
             models=Models([settings.alias]),
         )  # fmt: skip
-        desk = Desk(redactor, redactor.exchange, self.observer.add, Tally(self.store), settings.alias, now)
+        place = f"@{self.pod}" if self.pod else ""
+        desk = Desk(redactor, redactor.exchange, self.observer.add, Tally(self.store), settings.alias, now, place)
         self.doors = Doors(desk, now)
         judge = judge_of(settings, token)
         self.judge = self.own.judge(judge) if settings.quality.judge_url is None else judge
-        self.rollout = Rollout(settings, self.store, self.engine, self._push, self._held)
-        self.reports = Reports(settings, self.store)
-        self.watch = Watch(settings, self.store, None if settings.capture.text == "none" else redactor.text)
+        self.rollout = Rollout(settings, led, self.engine, self._push, self._held, leads=self.leader.lead)
+        self.reports = Reports(settings, led)
+        self.watch = Watch(settings, led, None if settings.capture.text == "none" else redactor.text)
         self.asks = Asks(self.store, settings.alias)
         self.spending = Spending(settings, self.store)
-        self.steer = Steer(settings, self.store, self.rollout.roll_back, self.asks, self.observer.tick)
+        decides = Asks(led, settings.alias)
+        self.steer = Steer(settings, led, self.rollout.roll_back, decides, self.observer.tick)
         page = f"{url_of(settings.http.host, settings.http.port)}/"
-        self.notices = Notices(settings, self.store, outlets([*settings.notify.urls, *notify_urls.split()]), page)
+        self.notices = Notices(settings, led, outlets([*settings.notify.urls, *notify_urls.split()]), page)
         self.janitor = Janitor(settings, self.store, self.gate, judging=self.judge is not None)
-        self.launcher = LocalLauncher(self.store, settings.home, RETRAIN, max_attempts=settings.retrain.max_attempts)
+        self.launcher = LocalLauncher(led, settings.home, RETRAIN, max_attempts=settings.retrain.max_attempts)
         self.loops = Loops(
             {
-                "watch": self.watch.paced,
-                "judge": self._judge,
-                "policy": self.steer.tick,
-                "launch": self.launcher.tick,
+                "watch": self._leading(self.watch.paced, self.watch.rest),
+                "judge": self._leading(self._judge),
+                "policy": self._leading(self.steer.tick),
+                "launch": self._leading(self.launcher.tick),
                 "rollout": self.rollout.tick,
-                "report": self.reports.tick,
+                "report": self._leading(self.reports.tick),
+                "notify": self._leading(self.notices.tick),
                 "keep": self._keep,
             },
             settings.tick_s,
@@ -134,9 +145,22 @@ class Agent:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _keep(self, at: datetime) -> str:
-        said = self.janitor.tick(at)
+        said = self._leading(self.janitor.tick, self.janitor.look)(at)
         memory.give_back()
         return said
+
+    def _leading(
+        self, tick: Callable[[datetime], object], rest: Callable[[], object] = bool
+    ) -> Callable[[datetime], str]:
+        """A loop that is the leader's alone among the sidecars of one database; the others `rest`."""
+
+        def led(at: datetime) -> str:
+            if self.leader.lead():
+                return str(tick(at) or "")
+            rest()
+            return "does not lead"
+
+        return led
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start everything, wait for `stop`, end everything in reverse."""
@@ -158,7 +182,8 @@ class Agent:
         finally:
             beating.cancel()
             await asyncio.to_thread(self.loops.stop)
-            await asyncio.to_thread(self.launcher.stop)
+            with suppress(SQLAlchemyError, NotLeading):  # the store is away, or another looks after the orders
+                await asyncio.to_thread(self.launcher.stop)
             await self.intake.stop()
             web.should_exit = True
             with suppress(asyncio.CancelledError):
@@ -166,6 +191,7 @@ class Agent:
             if self.judge is not None:
                 self.judge.close()
             self.engine.close()
+            self.leader.resign()
             self.store.close()
 
     # -- behaviours that one room lends another ----------------------------------------------------
@@ -194,7 +220,7 @@ class Agent:
         if resting:  # what passes meanwhile is left unjudged: nothing queues up for the day when there is money
             asleep = settings.quality.model_copy(update={"sample_share": 0.0})
             settings = settings.model_copy(update={"quality": asleep})
-        judged = judge_once(self.store, self.judge, settings, at)
+        judged = judge_once(self._led, self.judge, settings, at)
         if resting:
             return "rests: the money of policy.judge_money is spent"
         return f"graded {judged.graded}, {judged.over_budget} over budget" + (
@@ -228,6 +254,9 @@ class Agent:
             "started_at": self.started_at,
             "own_requests": {"started": self.own.started, "finished": self.own.finished},
             "text_paused": self.gate.paused,
+            "pod": self.pod,
+            "leads": self.leader.leading,
+            "leader": self.leader.who() if self.pod else "",
             "policy": self._policy(),
         }
 
@@ -280,7 +309,10 @@ def run(
     memory.one_arena()
     port = usable_port(settings.http.host, settings.http.port)
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
-    agent = Agent(settings, token, attach_token, alert_token, notify_urls, policy_token)
+    agent = patiently(
+        lambda: Agent(settings, token, attach_token, alert_token, notify_urls, policy_token),
+        settings.http.host, port,
+    )  # fmt: skip
     if not token and not agent.observer.observing:
         log.warning("TRIMTAB_TOKEN is not set: the engine's admin paths stay closed, so no adapter can be loaded")
     asyncio.run(_until_signal(agent))

@@ -60,16 +60,19 @@ class Rollout:
         engine: EnginePort,
         push: Callable[[Mapping[str, Mapping[str, float]]], None],
         held: Callable[[datetime], str | None] = lambda _now: None,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         """`push` hands the alias table to every tap; it is called at each change and is idempotent.
 
-        `held(now)` says why no new version may begin its canary now, or None.
+        `held(now)` says why no new version may begin its canary now, or None. Of several sidecars each loads its engine
+        and tells its taps; only the one that `leads` moves the alias.
         """
         self._settings = settings
         self._store = store
         self._engine = engine
         self._push = push
         self._held = held
+        self._leads = leads
         self._pushed: Mapping[str, float] | None = None
         self._refused = ""
         self._judge_refused = ""
@@ -108,6 +111,8 @@ class Rollout:
             return self._refuse(row, stand, str(fault), now)
         self._set_weights(plan.weights(stand, self._rules))
         self._hold_judge(now)
+        if not self._leads():
+            return "does not lead: holds what the leader wants"
         waiting = self._waiting(stand)
         held = self._held(now) if waiting and stand.phase == "steady" else None
         if held is not None:
@@ -262,7 +267,7 @@ class Rollout:
         return f"rolled back: {reason}"
 
     def _refuse(self, row: RolloutRow, stand: plan.Stand, reason: str, now: datetime) -> str:
-        if stand.challenger and stand.phase in ("probe", "shift"):
+        if stand.challenger and stand.phase in ("probe", "shift") and self._leads():
             return self._abort(row, stand.challenger, reason, now)
         if reason != self._refused:
             self._store.record("unservable", reason, now)

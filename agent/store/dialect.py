@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Dialect, Engine, Table, event, make_url, text
+from sqlalchemy import URL, Connection, Dialect, Engine, NullPool, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlmodel import create_engine
@@ -92,6 +92,11 @@ def engine_of(url: URL, *, read_only: bool, connections: int) -> Engine:
             _without_nul(connection)
 
     return engine
+
+
+def own_connections(engine: Engine) -> Engine:
+    """An engine to the same database whose connections belong to who opens them: no pool takes them back."""
+    return create_engine(engine.url, connect_args=TCP, poolclass=NullPool, hide_parameters=True)
 
 
 def _without_nul(connection: Any) -> None:

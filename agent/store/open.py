@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import URL, Connection, Engine, inspect, text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 
@@ -55,7 +55,9 @@ def shown(url: str) -> str:
     where = dialect.address(url)
     if where.get_backend_name() == "sqlite":
         return url
-    return where.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    query = {name: value for name, value in where.query.items() if "password" not in name}
+    bare = URL.create("postgresql", where.username, None, where.host, where.port, where.database, query)
+    return bare.render_as_string(hide_password=False)
 
 
 def revision(connection: Connection) -> str | None:
@@ -82,7 +84,7 @@ def _look(engine: Engine, *, read_only: bool) -> None:
     _refuse_unknown(engine, there)
     if read_only:
         raise InvalidInput(
-            f"the database {shown(str(engine.url))} is of an earlier version: "
+            f"the database {_named(engine)} is of an earlier version: "
             "start `trimtab agent` once, which brings it up to date"
         )
     with dialect.writing(engine) as connection:
@@ -106,5 +108,9 @@ def _refuse_unknown(engine: Engine, there: str | None) -> None:
     if not there.isdecimal():
         what = f"has schema {there!r}, which this program does not know (it knows up to {HEAD})"
     raise InvalidInput(
-        f"the database {shown(str(engine.url))} {what}: run the version of Trimtab that wrote it, or restore a backup"
+        f"the database {_named(engine)} {what}: run the version of Trimtab that wrote it, or restore a backup"
     )
+
+
+def _named(engine: Engine) -> str:
+    return shown(engine.url.render_as_string(hide_password=False))

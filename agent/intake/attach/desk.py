@@ -68,13 +68,16 @@ class Desk:
         tally: Tally,
         alias: str,
         now: Callable[[], datetime],
+        place: str = "",
     ) -> None:
+        """`place` tells this desk's sources from those of others that store into the same database."""
         self._redactor = redactor
         self._choke = choke
         self._store_batch = store_batch
         self._tally = tally
         self._alias = alias
         self._now = now
+        self._place = place
 
     def take(self, source: str, offers: Iterable[Offer | Refused]) -> Taken:
         """Store what is new, a thousand at a time, each thousand in one transaction.
@@ -96,7 +99,7 @@ class Desk:
         return result
 
     def _take(self, source: str, offers: Sequence[Offer], result: Taken) -> None:
-        worker = f"attach-{source}"
+        worker = f"attach-{source}{self._place}"
         named = {id(offer): stored_name(offer.id, self._redactor) for offer in offers}
         taken = self._tally.taken(set(named.values()))
         last = self._tally.last(worker)
