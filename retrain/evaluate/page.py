@@ -70,7 +70,7 @@ def _gate(report: show.Report) -> Iterator[str]:
 
 def _bar(check: Check) -> str:
     """The interval on a line that reaches from a loss of half to a gain of half; only for differences."""
-    if check.n == 0 or not -1 <= check.low <= check.estimate <= check.high <= 1:
+    if check.n == 0 or check.bound >= 1 or not -1 <= check.low <= check.estimate <= check.high <= 1:
         return ""
     low, point, high, bound = (
         min(100.0, max(0.0, 50 + 100 * value)) for value in (check.low, check.estimate, check.high, check.bound)
