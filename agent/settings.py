@@ -205,7 +205,7 @@ class KubernetesSettings(_Section):
     """Where the Jobs run; None takes the sidecar's own namespace."""
     image: str | None = None
     """Image of the Jobs, with `trimtab[agent,retrain]` in it; needed for `launcher: kubernetes`."""
-    resources: dict[str, dict[str, str | int]] = {"limits": {"nvidia.com/gpu": 1}}
+    resources: dict[Literal["limits", "requests"], dict[str, str | int | float]] = {"limits": {"nvidia.com/gpu": 1}}
     """Requests and limits of the Job's container, as Kubernetes writes them."""
     queue: str | None = None
     """Kueue's local queue: the Job gets the label `kueue.x-k8s.io/queue-name`, and waits until it is admitted."""

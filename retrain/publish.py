@@ -125,9 +125,9 @@ def left_before(order: Order) -> Path | None:
 
 
 def bring_champion(order: Order) -> None:
-    """Fetch the weights that training starts from, where this machine has none of them. Raises as `shelf.bring`."""
+    """Fetch the champion, to start from and to contest with, where this machine has none. Raises as `shelf.bring`."""
     objects, champion = objects_of(order), order.champion
-    if objects is not None and champion is not None and champion.digest is not None and order.init is not None:
+    if objects is not None and champion is not None and champion.digest is not None:
         shelf.bring(objects, champion.name, champion.digest, champion.path)
 
 

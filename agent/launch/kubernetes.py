@@ -20,6 +20,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from agent.launch.remote import Seen, State
 from agent.settings import KubernetesSettings
 from agent.types import InvalidInput, RemoteFault
@@ -102,6 +104,11 @@ class Kubernetes:
                     raise
         self._version = None
 
+    def close(self) -> None:
+        """See Cluster."""
+        self._batch.api_client.rest_client.pool_manager.clear()
+        self._core.api_client.rest_client.pool_manager.clear()
+
     def manifest(self, order_id: str) -> dict[str, Any]:
         """The Job of an order, as it is sent."""
         of = self._settings
@@ -159,7 +166,7 @@ class Kubernetes:
                     "image": of.image,
                     "command": [*self._command, order_id],
                     "envFrom": [{"secretRef": {"name": name}} for name in of.secrets],
-                    "resources": of.resources,
+                    "resources": {kind: {k: str(v) for k, v in of_it.items()} for kind, of_it in of.resources.items()},
                     "terminationMessagePolicy": "FallbackToLogsOnError",
                     "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                     "volumeMounts": mounts,
@@ -244,6 +251,12 @@ class Kubernetes:
                     f"Kubernetes refused to {what} ({said}): mend retrain.kubernetes in the settings"
                 ) from fault
             raise RemoteFault(f"Kubernetes answered {fault.status} when asked to {what}: {said}") from fault
+        except ValidationError as fault:
+            first = fault.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InvalidInput(
+                f"no Job can be made of the settings ({where}: {first['msg']}): mend retrain.kubernetes"
+            ) from fault
         except (HTTPError, OSError) as fault:
             self._version = None
             why = type(getattr(fault, "reason", None) or fault).__name__

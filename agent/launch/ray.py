@@ -78,6 +78,10 @@ class Ray:
             if mine and _seen(job).state is State.ALIVE:
                 self._asked("POST", f"/api/jobs/{job['submission_id']}/stop")
 
+    def close(self) -> None:
+        """See Cluster."""
+        self._http.close()
+
     def _there(self, name: str) -> bool:
         try:
             return self._http.get(f"/api/jobs/{name}").is_success

@@ -63,6 +63,9 @@ class Cluster(Protocol):
     def end(self, order_id: str) -> None:
         """End the job of an order, if it has one."""
 
+    def close(self) -> None:
+        """Give connections back."""
+
 
 class RemoteLauncher:
     """Starts orders in a cluster and brings their rows up to what became of them."""
@@ -85,6 +88,7 @@ class RemoteLauncher:
 
     def stop(self) -> None:
         """Leave the jobs alone: they outlive the sidecar, and the next one finds them."""
+        self._cluster.close()
 
     def _tick(self, now: datetime) -> str:
         jobs = self._cluster.jobs()

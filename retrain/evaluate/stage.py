@@ -40,6 +40,9 @@ def evaluate(order: Order, folder: Path, token: str, judge_key: str | None, prog
     try:
         with Engine(url, token, max_lora_rank=rank) as engine:
             contest = _contest(order, folder, engine, chat, lambda done, of: progress.share(done, of, "answers"))
+            contest.ready()  # an engine that is away is waited for
+            if order.champion is not None and order.champion.name not in engine.models():
+                engine.load(order.champion.name, order.champion.path)  # an engine of the job's own
             metrics = contest.run().metrics
             figures, measured = beside(contest, order.work, order.evaluate, url, token, judge, progress.line)
     finally:

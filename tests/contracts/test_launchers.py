@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +20,7 @@ from agent.launch import process
 from agent.launch.kubernetes import Kubernetes, job_name
 from agent.launch.local import LocalLauncher
 from agent.launch.ray import Ray
-from agent.launch.remote import RemoteLauncher
+from agent.launch.remote import Cluster, RemoteLauncher
 from agent.settings import KubernetesSettings, RaySettings
 from agent.store import Store
 from agent.store.tables import OrderRow
@@ -57,6 +56,8 @@ class World:
     def __init__(self, store: Store, home: Path) -> None:
         self.store, self.home = store, home
         self.runs = home / "runs"
+        self.clusters: list[Cluster] = []
+        """Made for a test, and closed with it."""
 
     def command(self, do: str) -> list[str]:
         """Words that append a line per start and then do something simple."""
@@ -79,6 +80,8 @@ class World:
 
     def close(self) -> None:
         """End everything."""
+        for cluster in self.clusters:
+            cluster.close()
 
 
 class Local(World):
@@ -126,7 +129,9 @@ class KubeWorld(World):
     def cluster(self, do: str) -> Kubernetes:
         """The Jobs as a fresh agent would see them."""
         settings = KubernetesSettings(image="busybox:1.37", resources={}, pod={"securityContext": {"runAsUser": 65534}})
-        return Kubernetes(settings, self.home, self.command(do), max_attempts=ATTEMPTS)
+        made = Kubernetes(settings, self.home, self.command(do), max_attempts=ATTEMPTS)
+        self.clusters.append(made)
+        return made
 
     def launcher(self, do: str) -> Launcher:
         """See World."""
@@ -150,9 +155,10 @@ class KubeWorld(World):
         """See World."""
         if self.fake is not None:
             self.fake.close()
-            return
-        for row in self.store.orders():
-            self.lose(row.id)
+        else:
+            for row in self.store.orders():
+                self.lose(row.id)
+        super().close()
 
 
 def _ours(store: Store) -> str:
@@ -171,7 +177,9 @@ class RayWorld(World):
 
     def cluster(self, do: str) -> Ray:
         """The jobs as a fresh agent would see them."""
-        return Ray(RaySettings(address=self.url, gpus=0, cpus=0), self.command(do))
+        made = Ray(RaySettings(address=self.url, gpus=0, cpus=0), self.command(do))
+        self.clusters.append(made)
+        return made
 
     def launcher(self, do: str) -> Launcher:
         """See World."""
@@ -191,10 +199,10 @@ class RayWorld(World):
         """See World."""
         if self.fake is not None:
             self.fake.close()
-            return
-        with suppress(Exception):
+        else:
             for row in self.store.orders():
                 self.cluster("wait").end(row.id)
+        super().close()
 
 
 @pytest.fixture(params=["local", "kubernetes", "ray"])

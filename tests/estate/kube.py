@@ -347,7 +347,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(code)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(raw)))
+        self.send_header("connection", "close")
         self.end_headers()
+        self.close_connection = True
         self.wfile.write(raw)
 
     def _stream(self, kind: str, ns: str, selector: str, query: dict[str, str]) -> None:
