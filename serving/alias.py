@@ -19,7 +19,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from serving.body import find_values
+from serving.body import find_value
 from serving.guard import ASGIApp, Message, Receive, Scope, Send, bears_token, classify, path_of
 from serving.listing import MODELS, list_models
 
@@ -29,7 +29,6 @@ VERSION_HEADER = b"x-trimtab-version"
 USER_HEADER = b"x-trimtab-user"
 REQUEST_HEADER = b"x-request-id"
 
-_KEYS = frozenset(("model", "user"))
 _WHO = frozenset((USER_HEADER, REQUEST_HEADER))
 _LONGEST_USER = 128  # letters of a name worth remembering
 
@@ -134,17 +133,19 @@ class Alias:
         body: bytes = messages[0].get("body", b"")
         if len(messages) > 1:
             body = b"".join(message.get("body", b"") for message in messages)
-        found = find_values(body, _KEYS)
-        if "model" not in found:
+        found = find_value(body, "model")
+        if found is None or (weights := self.table.get(found[2])) is None:
             return None
-        start, end, alias = found["model"]
-        if alias not in self.table:
-            return None
-        user = found["user"][2] if "user" in found else ""
-        version = self._version(alias, user, scope["headers"])
+        start, end, alias = found
+        if len(weights) > 1:
+            user = find_value(body, "user")
+            version = self._version(alias, user[2] if user else "", scope["headers"])
+        else:
+            version = next(iter(weights), None)
         if version is None:
             return None
-        return body[:start] + _quoted(version) + body[end:], alias, version
+        view = memoryview(body)  # the prompt is copied once
+        return b"".join((view[:start], _quoted(version), view[end:])), alias, version
 
     def _version(self, alias: str, user: str, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """Who answers: by the body's user, else the user header, else the request's id, else by chance."""

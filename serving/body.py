@@ -3,14 +3,16 @@
 In: a request body. Out: spans and values, exactly those that a JSON parser would find. Pure, standard library only.
 Must never know: HTTP, which keys matter.
 
-A request may be a megabyte of prompt, and only two short strings of it are wanted. So the search walks from string to
+A request may be a megabyte of prompt, and only two short strings of it are wanted. `find_values` walks from string to
 string at the speed of `bytes.find`; what stands between two strings tells the depth, and is mostly one of a few gaps
-(`":"`, `","`, `"},{"`) whose meaning is remembered.
+(`":"`, `","`, `"},{"`) whose meaning is remembered. A conversation of many short messages has too many strings for
+that: `find_value` first looks whether the few bytes before or behind the last `"model"` settle it, as they mostly do.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Container
 from functools import lru_cache
 
@@ -20,6 +22,61 @@ _SPACE = b" \t\r\n"
 _BACKSLASH = ord("\\")
 _LONGEST_KEY = 64  # bytes of a wanted key, each letter written as an escape, quotes included
 _LONGEST_GAP = 16  # bytes of a gap worth remembering
+_CLOSE = 2048  # bytes from an end of the body that are worth parsing
+_SAMPLE, _DENSE = 1024, 24  # so many quotes in so many bytes: too many strings to walk
+_STRING_VALUE = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*("[^"\\\x00-\x1f]*")')
+_decode = json.JSONDecoder().decode
+
+
+def find_value(body: bytes, key: str) -> Span | None:
+    """As `find_values` for one key of ASCII letters, where the body is JSON."""
+    quoted = b'"%b"' % key.encode()
+    at = body.rfind(quoted)
+    if at < 0 and not _escapes(body, 0):
+        return None
+    span = _proved(body, at, len(quoted))
+    if span is None and at >= 0 and _dense(body) and not _escapes(body, 0):
+        keys, values = body.count(quoted + b":"), body.count(quoted + b",") + body.count(quoted + b"}")
+        if body.count(quoted) == keys + values:  # else some are keys in another way of writing
+            if not keys:
+                return None
+            span = _proved(body, body.rfind(quoted + b":"), len(quoted))
+    return span or find_values(body, (key,)).get(key)
+
+
+def _proved(body: bytes, at: int, width: int) -> Span | None:
+    r"""The value behind the key at `at`, when that is surely the last such key at the top level.
+
+    A quote that no backslash stands before is no part of a string; so in JSON `"model":` is a key, whatever surrounds
+    it. It belongs to the outermost object if what comes from it on, behind `{`, is an object, or what comes before it
+    becomes one by an end. No equal key follows, unless it is spelled in escapes, which for ASCII letters begin `\u00`.
+    """
+    value = _STRING_VALUE.match(body, at + width)
+    if at < 1 or value is None or body[at - 1] == _BACKSLASH or _escapes(body, at):
+        return None
+    if len(body) - at <= _CLOSE:
+        whole = _is_object(b"{" + body[at:])
+    else:
+        whole = at <= _CLOSE and _is_object(body[:at] + b'"":0}')
+    return (*value.span(1), _text(value[1])) if whole else None
+
+
+def _is_object(raw: bytes) -> bool:
+    try:
+        return isinstance(_decode(raw.decode()), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _escapes(body: bytes, start: int) -> bool:
+    """True when an ASCII letter may be spelled as an escape from `start` on."""
+    at = body.find(b"\\", start)
+    return at >= 0 and body.find(b"\\u00", at) >= 0
+
+
+def _dense(body: bytes) -> bool:
+    """True when the body is likely to have many strings."""
+    return body.count(b'"', 0, _SAMPLE) >= _DENSE or body.count(b'"', max(0, len(body) - _SAMPLE)) >= _DENSE
 
 
 def find_values(body: bytes, keys: Container[str]) -> dict[str, Span]:

@@ -6,13 +6,14 @@ import asyncio
 import json
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.alias import Alias, choose, parse_table
-from serving.body import find_values
+from serving.body import find_value, find_values
 from tests.serving.asgi import Upstream, ask
 
 TABLE = {"aliases": {"home": {"home-v1": 1.0}, "split": {"a": 0.5, "b": 0.5}}}
@@ -42,6 +43,7 @@ def test_only_the_model_changes(
         "utf-8", "surrogatepass"
     )
     start, end, value = find_values(body, ("model",))["model"]
+    assert find_value(body, "model") == (start, end, value)
     assert (body[start:end], value) == (b'"home"', "home")
     changed = body[:start] + b'"x"' + body[end:]
     assert json.loads(changed) == json.loads(body) | {"model": "x"}
@@ -72,6 +74,60 @@ def test_odd_bodies(body: bytes, value: str | None) -> None:
     """Escapes, repeated keys, nested and quoted look-alikes are read as a JSON parser reads them."""
     found = find_values(body, ("model",))
     assert (found["model"][2] if "model" in found else None) == value
+    assert find_value(body, "model") == found.get("model")
+
+
+@st.composite
+def hostile(draw: st.DrawFn) -> bytes:
+    """A JSON object with the wanted words as keys, values and parts of both, nested, escaped, repeated, far apart."""
+    word = st.sampled_from(
+        ["model", "user", '"model":', '\\"user', "m\u00f6del", "x", "", "role", "\\", 'model":"no"}']
+    )
+    value = st.recursive(
+        word | st.integers(0, 9) | st.none(),
+        lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(word, inner), max_size=3).map(tuple),
+        max_leaves=12,
+    )
+    gap, escaped = draw(st.sampled_from(["", " ", "\n\t"])), draw(st.booleans())
+
+    def written(item: Any) -> str:
+        if isinstance(item, tuple):
+            return "{" + f",{gap}".join(f"{written(key)}{gap}:{gap}{written(inner)}" for key, inner in item) + gap + "}"
+        if isinstance(item, list):
+            return "[" + f"{gap},".join(map(written, item)) + "]"
+        return json.dumps(item, ensure_ascii=escaped)
+
+    members: list[Any] = draw(st.lists(st.tuples(word, value), max_size=6))
+    filler = draw(
+        st.sampled_from([(), (("messages", [(("role", "user"), ("content", "hi"))] * 60),), (("p", "y" * 2500),)])
+    )
+    at = draw(st.integers(0, 6))
+    text = written((*members[:at], *filler, *members[at:]))
+    if draw(st.booleans()):
+        text = text.replace('"model"', '"mod\\u0065l"', 1)
+    return text.encode()
+
+
+@settings(deadline=None, max_examples=100)
+@given(hostile(), st.sampled_from(["model", "user"]))
+def test_the_short_look_finds_what_the_walk_finds(body: bytes, key: str) -> None:
+    """Of any JSON object: the very span, whatever else is called the same, and that of a parser, the last of equals."""
+    found = find_value(body, key)
+    assert found == find_values(body, (key,)).get(key)
+    value = json.loads(body).get(key)
+    assert (found[2] if found else None) == (value if isinstance(value, str) else None)
+    assert found is None or json.loads(body[found[0] : found[1]]) == value
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_long_conversation_is_not_walked(first: bool) -> None:
+    """Hundreds of short messages, with the names before or behind them: a look at one end is enough."""
+    messages = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}] * 200}
+    names = {"model": "home", "user": "ada"}
+    body = json.dumps({**names, **messages} if first else {**messages, **names}).encode()
+    with patch("serving.body.find_values", side_effect=AssertionError("walked")):
+        found = [find_value(body, key) for key in ("model", "user")]
+    assert [span and span[2] for span in found] == ["home", "ada"]
 
 
 @pytest.mark.parametrize("chunks", [1, 3])
