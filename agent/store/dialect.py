@@ -23,8 +23,9 @@ from sqlmodel import create_engine
 
 from agent.types import InvalidInput
 
+NEW_FILE = "PRAGMA auto_vacuum=INCREMENTAL"
+"""Only a new file takes this: it can give pages back without being rewritten. On an old one it waits for the lock."""
 PRAGMAS = (
-    "auto_vacuum=INCREMENTAL",  # only a new file takes this: it can give pages back without being rewritten
     "journal_mode=WAL",
     "synchronous=NORMAL",
     "busy_timeout=30000",
@@ -70,7 +71,8 @@ def address(url: str) -> URL:
 def engine_of(url: URL, *, read_only: bool, connections: int) -> Engine:
     """An engine that has not connected yet. Errors never show a row's values."""
     common: dict[str, Any] = {"json_serializer": to_json, "hide_parameters": True}
-    if url.get_backend_name() == "sqlite":
+    sqlite_file = url.get_backend_name() == "sqlite"
+    if sqlite_file:
         engine = create_engine(url, connect_args={"timeout": 30}, **common)
         statements = [f"PRAGMA {pragma}" for pragma in (_READING if read_only else PRAGMAS)]
     else:
@@ -84,10 +86,12 @@ def engine_of(url: URL, *, read_only: bool, connections: int) -> Engine:
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
+        if sqlite_file and cursor.execute("PRAGMA page_count").fetchone()[0] == 0:
+            cursor.execute(NEW_FILE)
         for statement in statements:
             cursor.execute(statement)
         cursor.close()
-        if url.get_backend_name() != "sqlite":
+        if not sqlite_file:
             connection.commit()
             _without_nul(connection)
 
