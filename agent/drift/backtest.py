@@ -92,13 +92,14 @@ class Replay:
         self._live = Reader(plan.files)
         self._reference: Reader | None = Reader([plan.reference]) if plan.reference is not None else None
         self._reference_rows = self._rows = self._alarms = 0
+        self._limits: list[str] = []
         self._began_s = time.process_time()
 
     @property
     def notes(self) -> list[str]:
-        """What was odd about the lines, a sentence each."""
+        """What was odd about the lines and what the reference cannot do, a sentence each."""
         readers = [self._live] if self._reference is None else [self._reference, self._live]
-        return [note for reader in readers for note in reader.notes]
+        return [*(note for reader in readers for note in reader.notes), *self._limits]
 
     @property
     def summary(self) -> Summary:
@@ -120,6 +121,7 @@ class Replay:
         reference, live = self._parted()
         self._reference_rows = len(reference)
         watcher = self._watcher(reference)
+        self._limits = watcher.notes if isinstance(watcher, Detector) else []
         del reference
         texts: OrderedDict[str, tuple[str, str]] = OrderedDict()
         while some := list(islice(live, _AT_ONCE)):

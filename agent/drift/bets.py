@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 SHIFTS = np.array([-0.8, -0.4, -0.15, 0.15, 0.4, 0.8])
 """Gaussian shifts of the normal score of p, in standard deviations."""
-TAILS = np.array([[0.004, 0.02], [0.02, 0.06], [0.08, 0.13], [0.3, 0.25]])
-"""(q, e): stake e on p falling within q of an end."""
+TAILS = np.array([[0.004, 0.02], [0.004, 0.12], [0.02, 0.06], [0.02, 0.2], [0.08, 0.13], [0.08, 0.35], [0.3, 0.25]])
+"""(q, e): stake e on p falling within q of an end: little for a change of few records, much for one of many."""
 BETS = SHIFTS.size + 2 * len(TAILS)
 
 _LEADING, _NEAR = 9, 1e4
@@ -67,12 +67,17 @@ _LOG_TYPICAL = _log_typical()
 class Evidence:
     """Shiryaev-Roberts sums `m` (s, b), CUSUM `c` of the log pays, and the row and time where each CUSUM last began.
 
-    `shares` (s,) is how much each score weighs in the average; `upward` names scores that only bet on being high.
+    `shares` (s,) is how much each score weighs in the average; `upward` names scores that only bet on being high,
+    `downward` those that only bet on being low.
     """
 
-    def __init__(self, shares: NDArray[np.float64], upward: NDArray[np.bool_]) -> None:
+    def __init__(
+        self, shares: NDArray[np.float64], upward: NDArray[np.bool_], downward: NDArray[np.bool_] | None = None
+    ) -> None:
         playing = np.ones((shares.size, BETS), bool)
         playing[upward] = UP
+        if downward is not None:
+            playing[downward] = ~UP
         self.shares, self._playing = shares, playing
         self._counts = playing.sum(axis=1)
         self._weights = (playing * (shares / self._counts)[:, None]).ravel()

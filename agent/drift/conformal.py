@@ -52,6 +52,12 @@ class Grid:
         return levels
 
 
+def far_of(levels: NDArray[np.intp]) -> NDArray[np.float64]:
+    """How many spreads from the middle each level stands: what `Grid.levels` takes for it, but for the rounding."""
+    far: NDArray[np.float64] = np.sinh((levels / _HALF - 1) * np.arcsinh(_FINE * _FAR)) / _FINE
+    return far
+
+
 def moments(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and spread (s,) of scores (n, s), nan where a record has none; (0, 1) where no record has any."""
     there = ~np.isnan(scores)

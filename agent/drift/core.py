@@ -68,6 +68,7 @@ class Core:
     version: str
     budget_rows: int
     quiet_rows: int
+    reference_rows: int
     seed: int
     random: np.random.Generator
     scorer: Scorer

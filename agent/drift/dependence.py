@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 BLOCKS = (2, 5, 10, 20, 50, 100)
 _BLOCKS_AT_LEAST = 8
 _SHUFFLES = 40
-_CAUTION = 1.25
-"""Sums of real scores have longer tails than normal ones: a design effect that is there is taken this much larger."""
+_CAUTION, _IN_THE_DARK = 1.25, 3.0
+"""Sums of real scores have longer tails than normal ones: a design effect that is there is taken this much larger; and
+more where nobody knows the users, for then it is all that stands between a burst and an alarm."""
 _CLEAR = 3.0
 _NEAR = 50
 """Kin further apart than this many of their own records are not compared."""
@@ -48,6 +49,8 @@ FORGET_ROWS = 500.0
 """Rows after which what a user staked or won counts 1/e: a user who stays for thousands of rows is traffic."""
 _WON_SHARE, _WON_LEAST = 0.5, math.log(6.0)
 """One user may win this power of the budget in a bet, and at least sixfold: one alone stays short of an alarm."""
+_RUN_ROWS = 64
+"""Neighbours that may be one burst, where nobody knows whose."""
 KEPT = 256
 """Users remembered, the latest ones; who was last seen longer ago starts anew."""
 _KINDS_AT_LEAST, _LARGEST_SHARE = 8, 0.25
@@ -95,7 +98,8 @@ def measure(z: Numbers, keys: Sequence[str | None], random: np.random.Generator)
     kin = _kinship(z, keys) if any(key is not None for key in keys) else np.zeros(z.shape[1])
     known = Dependence(kin, np.ones(kin.size), _together(keys))
     sums, stakes = _runs(z, keys, known)
-    return Dependence(kin, _design_effect(sums, stakes, random), known.together)
+    caution = _CAUTION if any(key is not None for key in keys) else _IN_THE_DARK
+    return Dependence(kin, _design_effect(sums, stakes, random, caution), known.together)
 
 
 def _kinship(z: Numbers, keys: Sequence[str | None]) -> Numbers:
@@ -151,7 +155,7 @@ def _runs(z: Numbers, keys: Sequence[str | None], known: Dependence) -> tuple[Nu
     return np.array(sums), np.array(stakes)
 
 
-def _design_effect(sums: Numbers, stakes: Numbers, random: np.random.Generator) -> Numbers:
+def _design_effect(sums: Numbers, stakes: Numbers, random: np.random.Generator, caution: float) -> Numbers:
     """The largest over block lengths, where the order of the reference matters at all; else 1."""
     lengths = [n for n in BLOCKS if n * _BLOCKS_AT_LEAST <= len(sums)]
     if not lengths:
@@ -174,10 +178,10 @@ def _design_effect(sums: Numbers, stakes: Numbers, random: np.random.Generator) 
     if surprise.mean(axis=1).max() > common:  # all scores together: everyone is slowed
         own = np.where(surprise > 1, seen, 1.0).max(axis=0)
         floor = max(1.0, float(np.median(seen.max(axis=0))))
-        slow = np.maximum(own, (1 + floor) / 2) * _CAUTION
+        slow = np.maximum(own, (1 + floor) / 2) * caution
     elif surprise.max() > single:  # some scores only
         slow = np.where(surprise > single, seen, 1.0).max(axis=0)
-        slow = np.where(slow > 1, slow * _CAUTION, 1.0)
+        slow = np.where(slow > 1, slow * caution, 1.0)
     return np.maximum(slow, 1.0)
 
 
@@ -194,7 +198,12 @@ class Kin:
         self.dependence = dependence
         self.won_at_most = max(_WON_LEAST, _WON_SHARE * math.log(budget_rows))
         self.at_most = 1 / dependence.slow
+        self._in_the_dark = dependence.together == 1.0 and bool((dependence.slow > 1).any())
         self.known: OrderedDict[str, tuple[int, Numbers, Numbers]] = OrderedDict()
+
+    def whose(self, key: str | None, row: int) -> str | None:
+        """Who is held to have sent this record: its user; a run of neighbours where these are alike and nameless."""
+        return f"run {row // _RUN_ROWS}" if key is None and self._in_the_dark else key
 
     def stakes(self, key: str | None, row: int) -> tuple[Numbers, NDArray[np.bool_] | None]:
         """Stakes (s,) of a record's bets, and which groups (s, 4) may still bet (None: all)."""
@@ -213,7 +222,7 @@ class Kin:
             return
         when, staked, won = self.known.pop(key, (row, np.zeros(stake.size), np.zeros((stake.size, GROUPS))))
         fade = math.exp((when - row) / FORGET_ROWS)
-        share = stake / self.at_most
+        share = stake / np.maximum(self.at_most, 1e-9)
         self.known[key] = row, _kept(staked * fade + share), _kept(np.maximum(won * fade + gains, 0.0))
         while len(self.known) > KEPT:
             self.known.popitem(last=False)

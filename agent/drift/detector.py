@@ -24,7 +24,8 @@ from agent.drift.reasons import kind_of, sentence
 from agent.drift.records import UNKNOWN_TIME
 from agent.drift.saved import load, save
 from agent.drift.scores import RANKED, composed, pairs_of
-from agent.drift.units import SHARE
+from agent.drift.split import MAX_REFERENCE_ROWS
+from agent.drift.units import SHARE, rows_for_a_tenth
 from agent.types import Alarm
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ __all__ = ["RECENT", "Detector"]
 NAMED = 5
 """Features that an alarm names."""
 EXAMPLES = 5
+WITHIN_ROWS = 2_000
+"""Live records after which a change that takes a tenth of all users should be proved."""
 CLEAR = 4.0
 """Standard errors that a feature's mean must have moved since the onset before the reason names it: what had crept up
 by chance long before does not explain an alarm."""
@@ -100,7 +103,7 @@ class Detector:
         core = self.core
         if not core.units.playing:
             return core.bets.by_score
-        units = np.append(core.units.bets.by_score, 0.0)
+        units = np.append(core.units.by_score, 0.0)
         return (1 - SHARE) * core.bets.by_score + SHARE * units
 
     def _onset(self) -> tuple[int, float]:
@@ -118,6 +121,22 @@ class Detector:
     def rows(self) -> int:
         """Live records seen."""
         return self.core.rows
+
+    @property
+    def notes(self) -> list[str]:
+        """What this reference cannot do, and what would; a sentence each."""
+        units = self.core.units
+        if not units.playing:
+            return []
+        needed = rows_for_a_tenth(units.size, self.core.budget_rows, WITHIN_ROWS)
+        if needed <= self.core.reference_rows:
+            return []
+        what = f"give {needed:,} to have it proved within {WITHIN_ROWS:,} exchanges"
+        if needed > MAX_REFERENCE_ROWS:
+            what = f"none of at most {MAX_REFERENCE_ROWS:,} proves that within {WITHIN_ROWS:,} exchanges"
+        come = f"exchanges come about {units.size:.0f} at a time from one user or conversation"
+        known = f"a reference of {self.core.reference_rows:,} exchanges"
+        return [f"{come}; if a tenth of these change as a whole, {known} is too small: {what}"]
 
     def update(self, record: Record) -> Alarm | None:
         """Rank one live record, settle the bets, and say so if the promised run length is passed."""
@@ -148,9 +167,10 @@ class Detector:
         core.units.add(levels, row, key, at_s, ties, quiet=quiet)
         if quiet:
             return None
-        stakes, open_ = core.kin.stakes(key, row)
+        whose = core.kin.whose(key, row)
+        stakes, open_ = core.kin.stakes(whose, row)
         gains = core.bets.update(p, row, at_s, stakes, open_)
-        core.kin.settle(key, row, stakes, gains)
+        core.kin.settle(whose, row, stakes, gains)
         if self._total < core.budget_rows:
             return None
         alarm = self._alarm(row, record.at)

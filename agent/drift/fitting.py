@@ -6,6 +6,7 @@ Must never know: live records.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from agent.drift.conformal import Grid, Pool, moments, normal_scores
 from agent.drift.core import Core
 from agent.drift.dependence import Dependence, Kin, key_by, measure
 from agent.drift.learner import Learner, fold_of, words_of_many
-from agent.drift.scores import NAMES, RANKED, Scorer, composed, pairs_of
+from agent.drift.scores import BY_ITSELF, NAMES, RANKED, Scorer, composed, pairs_of
 from agent.drift.seasons import Seasons
 from agent.drift.split import MIN_REFERENCE_ROWS, halves, thinned
 from agent.drift.units import Units
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _FOLD_RUN = 10
 _AT_ONCE = 64
+_BY_ITSELF = np.array([name in BY_ITSELF for name in RANKED])
 _LEARNED_LIKE, _ONE_TOPIC = 0.75, 0.5
 """The learned score is taken to depend on users and neighbours like this quantile of the fixed scores; and where users
 differ at all, as much as this at least, for most people stay with their topic."""
@@ -55,7 +57,7 @@ def fit_core(
         _score(scores, other, records, pairs, mine)
     _score(scores, scorer, records, pairs, ranked)
     scores = composed(scores, Grid.over(scores[counted]))
-    grid = Grid.over(scores[counted])
+    grid = _grid(Grid.over(scores[counted]))
     levels = grid.levels(scores)
     z = _z(levels, [counted, ranked])
     at = [record.at for record in records]
@@ -64,9 +66,11 @@ def fit_core(
     if len(seasons) > 1:
         apart = [[i for i in half if season[i] == s] for half in (counted, ranked) for s in range(len(seasons))]
         z = _z(levels, apart)
+    calibration = levels.copy()
+    calibration[np.ix_(np.array(counted), ~_BY_ITSELF)] = -1
     pools = [Pool(len(RANKED)) for _ in range(len(seasons))]
     for s, pool in enumerate(pools):
-        pool.add(levels[[i for i in ranked if season[i] == s]])
+        pool.add(calibration[season == s])
     words = words_of_many(pairs)
     own = [fold_of(f"run {k // _FOLD_RUN}" if keys[i] is None else str(keys[i]), seed) for k, i in enumerate(ranked)]
     usual, spread = moments(scores[ranked])
@@ -75,6 +79,7 @@ def fit_core(
         version=version,
         budget_rows=budget_rows,
         quiet_rows=quiet_rows,
+        reference_rows=len(records),
         seed=seed,
         random=random,
         scorer=scorer,
@@ -86,8 +91,8 @@ def fit_core(
             [(words[i], int(season[i]), records[i].id, fold) for i, fold in zip(ranked, own, strict=True)],
         ),
         keyed_by=keyed_by,
-        kin=Kin(_with_learned(measure(z, keys, np.random.default_rng([seed, 1]))), budget_rows),
-        units=Units.build(levels[ranked], ranked, [keys[i] for i in ranked]),
+        kin=Kin(_with_learned(measure(z, keys, np.random.default_rng([seed, 1])), known=bool(keyed_by)), budget_rows),
+        units=Units.build(calibration, keys),
         usual=np.append(usual, 0.0),
         spread=np.append(spread, 1.0),
     )
@@ -106,6 +111,12 @@ def _score(
         scores[some] = scorer.score_many([records[k] for k in some], [pairs[k] for k in some])
 
 
+def _grid(grid: Grid) -> Grid:
+    """The same, but constant where scores are ranked in the whole reference."""
+    fixed = np.array([BY_ITSELF.get(name, (np.nan, np.nan)) for name in RANKED]).T
+    return Grid(*np.where(_BY_ITSELF, fixed, [grid.middle, grid.spread]))
+
+
 def _scorer(records: Sequence[Record], pairs: Sequence[tuple[Text, Text]], rows: Sequence[int]) -> Scorer:
     return Scorer.build([records[i] for i in rows], [pairs[i] for i in rows])
 
@@ -119,8 +130,10 @@ def _z(levels: NDArray[np.intp], groups: Sequence[Sequence[int]]) -> NDArray[np.
     return z
 
 
-def _with_learned(dependence: Dependence) -> Dependence:
+def _with_learned(dependence: Dependence, *, known: bool) -> Dependence:
+    """Where neighbours are alike and nobody is `known`, one burst teaches and is tested: nothing learned is staked."""
     kin, slow = (float(np.quantile(x, _LEARNED_LIKE)) for x in (dependence.kin, dependence.slow))
+    slow = slow if known or slow <= 1 else math.inf
     kin = max(kin, _ONE_TOPIC) if kin > 0 else 0.0
     return Dependence(np.append(dependence.kin, kin), np.append(dependence.slow, slow), dependence.together)
 

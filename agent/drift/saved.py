@@ -25,8 +25,8 @@ from agent.types import InvalidInput
 if TYPE_CHECKING:
     from agent.drift.state import Arrays
 
-FORMAT = 3
-_PLAIN = ("alias", "version", "budget_rows", "quiet_rows", "seed", "rows", "quiet_until", "keyed_by")
+FORMAT = 4
+_PLAIN = ("alias", "version", "budget_rows", "quiet_rows", "reference_rows", "seed", "rows", "quiet_until", "keyed_by")
 
 
 def save(core: Core) -> bytes:

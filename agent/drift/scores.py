@@ -42,6 +42,23 @@ NAMES: tuple[str, ...] = (
 COMPOSED = ("prompt.novelty", "answer.novelty", "words.novelty")
 RANKED: tuple[str, ...] = (*NAMES, *COMPOSED)
 """All that is ranked: `NAMES` and three means of novelty, which see a new topic that shows a little everywhere."""
+_USUAL = dict(
+    zip(
+        SURFACE,
+        ((5.0, 1.0), (3.0, 1.0), (5.0, 1.0), (0.05, 0.05), (0.03, 0.05), (0.01, 0.02), (0.05, 0.05), (0.5, 0.5),
+         (0.9, 0.1), (0.7, 0.2), (0.05, 0.1), (0.4, 0.2), (0.5, 0.5), (0.5, 0.5), (0.5, 0.5)),
+        strict=True,
+    )
+)  # fmt: skip
+BY_ITSELF: dict[str, tuple[float, float]] = {
+    **{f"{side}.{name}": about for side in _SIDES for name, about in _USUAL.items()},
+    "relation.shared_characters": (0.3, 0.2),
+    "relation.length_ratio": (0.0, 1.0),
+    "latency.total": (0.0, 1.0),
+    "latency.first_token": (-1.5, 1.0),
+}
+"""Scores that need no table, hence no split: all of the reference may be ranked in them. About where they lie and how
+far they spread in any traffic: constants, so that not even their levels know the reference."""
 _OUT_OF = tuple(
     [i for i, name in enumerate(NAMES) if name.startswith(sides) and what in name]
     for sides, what in (("prompt.unseen", ""), ("answer.unseen", ""), (("prompt.", "answer."), "unseen"))

@@ -34,7 +34,13 @@ README = ROOT / "agent" / "drift" / "README.md"
 BEGIN, END = "<!-- scenarios: begin -->", "<!-- scenarios: end -->"
 QUIET_ROWS, CHANGED_ROWS = 1_000, 1_600
 """Live records of a stream without a change, and with one (at `BEFORE_ROWS`)."""
-UNDER_DEPENDENCE = ("topics 10 %", "topics 30 %", "answers truncated 30 %")
+UNDER_DEPENDENCE = (
+    "topics 10 %",
+    "topics 30 %",
+    "topics 10 % of everyone's",
+    "topics 30 % of everyone's",
+    "answers truncated 30 %",
+)
 _TOLD_EVERY_S = 20.0
 
 

@@ -113,6 +113,8 @@ CHANGES = {
         Change("topics 10 %", 0.1, _new_topic, whole=True),
         Change("topics 30 %", 0.3, _new_topic, whole=True),
         Change("topics 100 %", 1.0, _new_topic, whole=True),
+        Change("topics 10 % of everyone's", 0.1, _new_topic),
+        Change("topics 30 % of everyone's", 0.3, _new_topic),
         Change("topics 0-50 % gradually", 0.5, _new_topic, ramp_rows=GRADUAL_ROWS, whole=True),
         Change("another language 10 %", 0.1, _language, sources=("commands",), whole=True),
         Change("longer prompts 30 %", 0.3, _longer),

@@ -92,6 +92,24 @@ def test_one_new_user_is_no_drift_and_many_are() -> None:
     assert any(many.update(record) for record in before + spread)
 
 
+def _nameless_bursts(seed: int, rows: int) -> list[Record]:
+    """Runs of 16 records that say nearly the same, from nobody knows whom."""
+    usual = stream(seed, rows)
+    return [dataclasses.replace(usual[i // 16 * 16], id=f"b{i}") for i in range(rows)]
+
+
+def test_bursts_of_nobody_knows_whom_raise_no_alarm() -> None:
+    """Where neighbours are alike and nameless, nothing learned is staked and a run of them counts as one user."""
+    detector = Detector.fit(_nameless_bursts(1, 480), alias="home", version="v", budget_rows=20_000)
+    assert detector.core.kin.at_most[-1] == 0
+    assert detector.core.kin.at_most[:-1].max() < 0.5
+    assert (detector.core.kin.whose(None, 1), detector.core.kin.whose(None, 64)) == ("run 0", "run 1")
+    assert detector.core.kin.whose("one", 1) == "one"
+    assert detector.update_many(_nameless_bursts(2, 480)) == [None] * 480
+    calm = Detector.fit(stream(1, 300), alias="home", version="v", budget_rows=20_000)
+    assert calm.core.kin.whose(None, 1) is None
+
+
 def _day_and_night(rows: int, seed: int) -> list[Record]:
     """Forty records a day; other things are said at night."""
     r = random.Random(seed)

@@ -10,6 +10,7 @@ import pytest
 from agent.drift.core import ALL
 from agent.drift.detector import Detector
 from agent.drift.records import Record
+from agent.drift.state import pack, unpack
 from agent.types import Alarm, InvalidInput
 from tests.agent.drift.streams import START, stream
 
@@ -124,6 +125,22 @@ def test_foreign_bytes_are_no_state(junk: bytes) -> None:
     """Bytes that are no state are refused, not unpickled."""
     with pytest.raises(InvalidInput, match="state"):
         Detector.restore(junk)
+
+
+def test_the_state_of_another_version_is_refused() -> None:
+    """A state with another format number is told so in one sentence, and never read."""
+    meta, arrays = unpack(_fit(rows=60, budget_rows=500).state())
+    with pytest.raises(InvalidInput, match="another version of the detector: fit a new one"):
+        Detector.restore(pack(meta | {"format": 3}, arrays))
+
+
+def test_conversations_say_how_long_a_reference_they_need() -> None:
+    """A tenth of few conversations cannot be told from chance: the note names the rows that would do."""
+    records = [dataclasses.replace(r, conversation=f"c{i // 4}") for i, r in enumerate(stream(4, 300))]
+    (note,) = Detector.fit(records, alias="home", version="v", budget_rows=50_000).notes
+    assert "come about 4 at a time" in note
+    assert "a reference of 300 exchanges is too small: give" in note
+    assert _fit(rows=60, budget_rows=500).notes == []
 
 
 def test_strange_texts_do_not_stop_it() -> None:
