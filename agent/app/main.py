@@ -34,6 +34,7 @@ from agent.app.loops import Loops
 from agent.app.monitors import Monitors
 from agent.app.notices import Notices
 from agent.app.observe import Observer, claim
+from agent.app.orders import launcher_of, objects_of
 from agent.app.own import OwnRequests
 from agent.app.pulse import Pulse
 from agent.app.reports import Reports
@@ -48,7 +49,6 @@ from agent.intake.names import read_names
 from agent.intake.redact import Redactor
 from agent.intake.sample import Sample
 from agent.intake.server import IntakeServer
-from agent.launch.local import LocalLauncher
 from agent.policy.decide import may_begin
 from agent.policy.hours import quiet
 from agent.policy.sane import check
@@ -67,8 +67,6 @@ from agent.web.policy import policy
 from serving.engine import Engine
 
 log = logging.getLogger("trimtab")
-RETRAIN = (sys.executable, "-m", "retrain.cli")
-"""How a retraining order is run: a process of its own; the agent never imports what it needs."""
 
 
 class Agent:
@@ -88,7 +86,8 @@ class Agent:
         self._led = self.store.guarded(self.leader.guard) if self.pod else self.store
         led = self._led
         claim(settings, self.store, self.started_at)
-        adopt(settings, self.store, self.started_at)
+        objects = objects_of(settings)
+        adopt(settings, self.store, self.started_at, objects)
         if settings.reference is not None:
             read_reference(settings.reference)  # refused now, not at every tick
         redactor = redactor_of(settings)
@@ -110,7 +109,7 @@ class Agent:
         self.doors = Doors(desk, now)
         judge = judge_of(settings, token)
         self.judge = self.own.judge(judge) if settings.quality.judge_url is None else judge
-        self.rollout = Rollout(settings, led, self.engine, self._push, self._held, leads=self.leader.lead)
+        self.rollout = Rollout(settings, led, self.engine, self._push, self._held, objects, leads=self.leader.lead)
         self.reports = Reports(settings, led)
         self.watch = Watch(settings, led, None if settings.capture.text == "none" else redactor.text)
         self.asks = Asks(self.store, settings.alias)
@@ -120,7 +119,7 @@ class Agent:
         page = f"{url_of(settings.http.host, settings.http.port)}/"
         self.notices = Notices(settings, led, outlets([*settings.notify.urls, *notify_urls.split()]), page)
         self.janitor = Janitor(settings, self.store, self.gate, judging=self.judge is not None)
-        self.launcher = LocalLauncher(led, settings.home, RETRAIN, max_attempts=settings.retrain.max_attempts)
+        self.launcher = launcher_of(settings, led)
         self.loops = Loops(
             {
                 "watch": self._leading(self.watch.paced, self.watch.rest),

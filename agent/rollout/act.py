@@ -21,8 +21,9 @@ from sqlmodel import col, select
 
 from agent.rollout import plan
 from agent.settings import Settings
-from agent.store import Store
+from agent.store import Store, shelf
 from agent.store.artifacts import PROBES, manifest, verify
+from agent.store.objects import Objects
 from agent.store.tables import EventRow, ExchangeRow, RolloutRow
 from agent.types import AdapterVersion, InvalidInput, TrimtabError, Unservable
 
@@ -60,11 +61,13 @@ class Rollout:
         engine: EnginePort,
         push: Callable[[Mapping[str, Mapping[str, float]]], None],
         held: Callable[[datetime], str | None] = lambda _now: None,
+        objects: Objects | None = None,
         leads: Callable[[], bool] = lambda: True,
     ) -> None:
         """`push` hands the alias table to every tap; it is called at each change and is idempotent.
 
-        `held(now)` says why no new version may begin its canary now, or None. Of several sidecars each loads its engine
+        `held(now)` says why no new version may begin its canary now, or None.
+        From `objects` a version is fetched that is not whole in its folder. Of several sidecars each loads its engine
         and tells its taps; only the one that `leads` moves the alias.
         """
         self._settings = settings
@@ -72,6 +75,7 @@ class Rollout:
         self._engine = engine
         self._push = push
         self._held = held
+        self._objects = objects
         self._leads = leads
         self._pushed: Mapping[str, float] | None = None
         self._refused = ""
@@ -167,7 +171,9 @@ class Rollout:
             self._store.record("unloaded", f"the engine let {name} go", now, version=name)
 
     def _check(self, version: AdapterVersion) -> None:
-        """Raise Unservable unless the folder holds exactly what was evaluated."""
+        """Have the version here, and raise Unservable unless it is exactly what was evaluated."""
+        if self._objects is not None:
+            shelf.bring(self._objects, version.name, version.digest, Path(version.path))
         digest = verify(Path(version.path))
         if digest != version.digest:
             found = f"digest {digest[:12]} instead of {version.digest[:12]}"
@@ -305,10 +311,11 @@ def read_probes(version: AdapterVersion) -> list[tuple[list[dict[str, str]], str
         raise Unservable(msg) from error
 
 
-def adopt(settings: Settings, store: Store, now: datetime) -> None:
+def adopt(settings: Settings, store: Store, now: datetime, objects: Objects | None = None) -> None:
     """Make the settings' first champion the stand of the alias, once; where none is named, nobody is moved.
 
-    Raises InvalidInput when it cannot be used.
+    It goes into `objects` too, so that Jobs can start from it. Raises InvalidInput when it cannot be used, RemoteFault
+    when the object store does not answer.
     """
     if settings.champion is None or store.rollout(settings.alias) is not None:
         return
@@ -318,6 +325,8 @@ def adopt(settings: Settings, store: Store, now: datetime) -> None:
         msg = f"champion {settings.champion} cannot be used: {error}"
         raise InvalidInput(msg) from error
     name = settings.first_version
+    if objects is not None:
+        shelf.put(objects, settings.champion, name)
     store.put_adapter(
         AdapterVersion(
             name=name,

@@ -71,7 +71,9 @@ def bring(objects: Objects, name: str, digest: str, folder: Path) -> bool:
     except Missing as error:
         raise Unservable(f"adapter {name} is neither in {folder} nor whole in {objects.url}: {error}") from error
     except OSError as error:
-        raise RemoteFault(f"adapter {name} cannot be written to {folder} ({error.strerror}): make room") from error
+        raise RemoteFault(
+            f"adapter {name} cannot be written to {folder} ({error.strerror}): make room, or give the right to write"
+        ) from error
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -205,12 +205,13 @@ def test_the_fake_is_honest(kube: Kube, tmp_path: Path) -> None:
     made.spec.holder_identity = "two"
     changed = api.replace_namespaced_lease("l", "default", made)
     assert (changed.metadata.uid, changed.spec.holder_identity) == (made.metadata.uid, "two")
-    for act, status in (
+    refusals: list[tuple[Callable[[], object], int]] = [
         (lambda: api.replace_namespaced_lease("l", "default", made), 409),
         (lambda: api.create_namespaced_lease("default", body), 409),
         (lambda: api.create_namespaced_lease("default", {**body, "metadata": {"name": "Capital"}}), 422),
         (lambda: api.read_namespaced_lease("nobody", "default"), 404),
-    ):
+    ]
+    for act, status in refusals:
         with pytest.raises(client.ApiException) as refused:
             act()
         assert refused.value.status == status

@@ -12,9 +12,10 @@ import pytest
 
 from agent.rollout.act import Rollout, adopt
 from agent.settings import Settings
-from agent.store import Store
+from agent.store import Store, shelf
 from agent.store.artifacts import seal
-from agent.types import AdapterVersion, Exchange, InvalidInput, Message, Outcome
+from agent.store.objects import objects_at
+from agent.types import AdapterVersion, Exchange, Message, Outcome, RemoteFault
 from tests.estate.engines import MemoryEngine
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -196,11 +197,11 @@ def test_an_engine_that_is_down_is_waited_for(world: World) -> None:
     assert world.table == {"home-v1": 1.0}
 
 
-def test_no_champion_is_said_in_one_sentence(tmp_path: Path) -> None:
-    """The very first start needs an adapter folder, and the message says which setting names it."""
+def test_without_a_champion_nobody_is_moved(tmp_path: Path) -> None:
+    """A first start that names no adapter leaves the alias without a stand."""
     store = Store.at(tmp_path)
-    with pytest.raises(InvalidInput, match="set `champion`"):
-        adopt(Settings(home=tmp_path), store, NOW)
+    adopt(Settings(home=tmp_path), store, NOW)
+    assert (store.rollout("home"), store.adapters()) == (None, [])
     store.close()
 
 
@@ -238,3 +239,40 @@ def test_what_is_held_begins_no_canary_and_one_that_has_begun_goes_on(world: Wor
     assert "is loaded beside home-v1" in world.tick()
     why.append("frozen by ann")
     assert "as served is home-v2 as evaluated" in world.tick()
+
+
+def test_a_version_made_elsewhere_is_fetched_and_verified(tmp_path: Path) -> None:
+    """Published by another machine into the object store: it is here, whole, before the engine is asked to load it."""
+    objects = objects_at((tmp_path / "objects").as_uri())
+    world = World(tmp_path / "home")
+    world.rollout = Rollout(world.settings, world.store, world.engine, world.push, objects=objects)
+    world.tick()
+    folder = world.accept()
+    shelf.put(objects, folder, "home-v2")
+    folder.rename(tmp_path / "elsewhere")
+    for _ in range(3):
+        world.tick()
+    assert (folder / "manifest.json").exists()
+    assert world.engine.models()["home-v2"] == str(folder)
+
+
+def test_an_object_store_that_is_away_rolls_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that cannot be fetched now waits; one that the store does not have is refused."""
+    objects = objects_at((tmp_path / "objects").as_uri())
+    world = World(tmp_path / "home")
+    world.rollout = Rollout(world.settings, world.store, world.engine, world.push, objects=objects)
+    world.tick()
+    world.accept().rename(tmp_path / "elsewhere")
+
+    def away(*_: object) -> bool:
+        raise RemoteFault("it does not answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shelf, "bring", away)
+        world.tick()
+        for _ in range(3):
+            with pytest.raises(RemoteFault):
+                world.tick()
+    assert world.status("home-v2") == "accepted"
+    assert "neither in" in world.tick()
+    assert world.status("home-v2") == "rejected"
