@@ -168,7 +168,11 @@ class Kubernetes:
                     "envFrom": [{"secretRef": {"name": name}} for name in of.secrets],
                     "resources": {kind: {k: str(v) for k, v in of_it.items()} for kind, of_it in of.resources.items()},
                     "terminationMessagePolicy": "FallbackToLogsOnError",
-                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
                     "volumeMounts": mounts,
                 }
             ],

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
+from agent.app.orders import RETRAIN_BY_ID
+from agent.launch import kubernetes
 from serving import launch
 from serving.middleware import TapSettings
 from tests.helm.chart import (
@@ -31,7 +33,7 @@ from tests.helm.chart import (
     pods,
     settings,
 )
-from tests.helm.schemas import fits
+from tests.helm.schemas import Misfit, fits
 
 
 @every_install
@@ -61,7 +63,7 @@ def test_the_small_schemas_see_a_fault(kind: str, breach: Any) -> None:
     """A schema that lets everything pass would prove nothing."""
     manifest = deepcopy(manifests("full")[kind, NAME])
     breach(manifest["spec"])
-    with pytest.raises(jsonschema.ValidationError):
+    with pytest.raises(Misfit):
         fits(manifest)
 
 
@@ -74,7 +76,7 @@ def test_the_sidecar_can_read_its_settings(install: str, tmp_path: Path) -> None
     read = settings(install, tmp_path)
     assert read.home == Path("/var/lib/trimtab/home")
     assert (read.http.host, read.http.port) == ("0.0.0.0", 8321)  # noqa: S104  # inside the pod
-    assert read.alias == {"full": "support", "observe": "support"}.get(install, "home")
+    assert read.alias == {"full": "support", "observe": "support", "retraining": "support"}.get(install, "home")
     if install not in ("attach", "observe"):
         argument = next(a for a in pod(install)["containers"][0]["args"] if a.startswith("--max-lora-rank="))
         assert argument == f"--max-lora-rank={read.engine.max_lora_rank}"
@@ -82,12 +84,9 @@ def test_the_sidecar_can_read_its_settings(install: str, tmp_path: Path) -> None
 
 
 def test_what_the_values_say_of_the_model_reaches_the_sidecar(tmp_path: Path) -> None:
-    """The first champion, the base to retrain from and the runbook have one place in the values."""
+    """The first champion and the runbook have one place in the values."""
     full = settings("full", tmp_path)
-    assert (full.champion, full.retrain.base_model_path) == (
-        Path("/models/llama/support-v1"),
-        Path("/models/llama/base"),
-    )
+    assert full.champion == Path("/models/llama/support-v1")
     assert full.notify.runbook == "https://wiki.example/trimtab-runbook"
     assert (full.drift.window_rows, full.quality.floor) == (200, 0.8)
     assert settings("cpu", tmp_path).champion is None
@@ -110,24 +109,32 @@ def test_the_sidecar_is_native(install: str) -> None:
 def test_every_secret_comes_from_one_secret(install: str) -> None:
     """The sidecar gets each secret that the program reads, none stands in a manifest, and only the token is a must."""
     told = env(named(pod(install), "trimtab-agent")) if install != "attach" else {}
-    where = {"full": "my-secrets"}.get(install, NAME)
+    where = {"full": "my-secrets", "retraining": "my-secrets"}.get(install, NAME)
     for name, source in told.items():
-        if name in ("TRIMTAB_STORE_URL", "HOME"):
-            continue
-        reference = source["secretKeyRef"]
-        key = name.removeprefix("TRIMTAB_").lower().replace("_", "-")
-        assert reference == {"name": where, "key": key} | ({} if key == "token" else {"optional": True})
+        if name not in ("TRIMTAB_STORE_URL", "HOME"):
+            needed = {} if name == "TRIMTAB_TOKEN" else {"optional": True}
+            assert source == {"secretKeyRef": {"name": where, "key": name} | needed}
+    if told:
+        wanted = {
+            "TRIMTAB_TOKEN",
+            "TRIMTAB_ATTACH_TOKEN",
+            "TRIMTAB_ALERT_TOKEN",
+            "TRIMTAB_POLICY_TOKEN",
+            "TRIMTAB_NOTIFY_URLS",
+        }
+        assert wanted <= told.keys()
     made = {name for kind, name in manifests(install) if kind == "Secret"}
-    assert made == (set() if install == "full" else {NAME})
+    assert made == (set() if where == "my-secrets" else {NAME})
 
 
 def test_a_secret_that_is_made_opens_no_door_by_chance() -> None:
     """Each token is its own and long; addresses are those of the values."""
     data = manifests("attach")["Secret", NAME]["data"]
-    assert set(data) == {"token", "attach-token", "alert-token", "policy-token", "notify-urls"}
-    tokens = {value for key, value in data.items() if key.endswith("token")}
+    tokens = {value for key, value in data.items() if key.endswith("TOKEN")}
+    assert data.keys() - {"TRIMTAB_NOTIFY_URLS"} == {key for key in data if key.endswith("TOKEN")}
+    assert base64.b64decode(data["TRIMTAB_NOTIFY_URLS"]).startswith(b"slack://TokenA")
     assert len(tokens) == 4
-    assert all(len(token) == 56 for token in tokens)
+    assert all(len(base64.b64decode(token)) == 40 for token in tokens)
 
 
 # ------------------------------------------------------------------------------------------------- the engine
@@ -188,7 +195,7 @@ def test_a_pod_is_ready_when_the_alias_answers(install: str) -> None:
     program = probe["exec"]["command"][2]
     compile(program, "probe", "exec")
     assert "127.0.0.1:8000/v1/models" in program
-    assert f'"{"support" if install == "full" else "home"}" not in names' in program
+    assert f'"{"support" if install in ("full", "retraining") else "home"}" not in names' in program
 
 
 def test_gpus_are_asked_for_and_used() -> None:
@@ -288,15 +295,115 @@ def test_only_one_pod_writes_a_file(install: str) -> None:
         assert home == {"name": "trimtab-home", "emptyDir": {}}
 
 
-def test_many_pods_share_a_database_and_the_adapters() -> None:
-    """The address comes from a Secret, what the pods share lies on a claim that all can write, the socket does not."""
+def test_many_pods_share_a_database_and_the_adapters(tmp_path: Path) -> None:
+    """The address comes from a Secret, adapters lie where all pods get them, the socket is each pod's."""
     sidecar = named(pod("postgresql"), "trimtab-agent")
     assert env(sidecar)["TRIMTAB_STORE_URL"] == {"secretKeyRef": {"name": "trimtab-db-app", "key": "uri"}}
-    shared = {path: mount["subPath"] for path, mount in mounts(sidecar).items() if mount["name"] == "trimtab-state"}
-    assert shared == {f"/var/lib/trimtab/home/{folder}": folder for folder in ("adapters", "orders", "reports")}
+    at = {path: mount["name"] for path, mount in mounts(sidecar).items()}
+    assert at["/var/lib/trimtab/home"] == "trimtab-home"
+    assert at["/var/lib/trimtab/objects"] == "trimtab-state"
+    assert settings("postgresql", tmp_path).objects.url == "file:///var/lib/trimtab/objects"
     assert manifests("postgresql")["PersistentVolumeClaim", NAME]["spec"]["accessModes"] == ["ReadWriteMany"]
     spec = manifests("postgresql")["Deployment", NAME]["spec"]
     assert (spec["replicas"], spec["strategy"]["rollingUpdate"]) == (3, {"maxSurge": 1, "maxUnavailable": 0})
+
+
+def test_a_bucket_takes_the_place_of_the_claim(tmp_path: Path) -> None:
+    """Its keys come from the Secret or from the role of the service account; no claim is made that nobody uses."""
+    found = manifests("autoscaling")
+    assert settings("autoscaling", tmp_path).objects.url == "s3://my-adapters"
+    assert "PersistentVolumeClaim" not in {kind for kind, _ in found}
+    assert "trimtab-state" not in json.dumps(pod("autoscaling"))
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= env(named(pod("autoscaling"), "trimtab-agent")).keys()
+    role = found["ServiceAccount", NAME]["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+    assert role.endswith("role/adapters")
+    assert pod("autoscaling")["serviceAccountName"] == NAME
+
+
+# ------------------------------------------------------------------------------------------------- retraining
+
+
+def test_the_right_to_start_jobs_is_the_sidecar_s_alone() -> None:
+    """One Role over Jobs of this namespace, for one account; its token is in one container, and Jobs get none."""
+    found = manifests("retraining")
+    assert found["Role", NAME]["rules"] == [
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "watch", "delete"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+    ]
+    binding = found["RoleBinding", NAME]
+    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME}
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": NAME, "namespace": "models"}]
+    holders = [
+        container["name"]
+        for container in containers(pod("retraining"))
+        if any(path.endswith("/serviceaccount") for path in mounts(container))
+    ]
+    assert holders == ["trimtab-agent"]
+    assert found["ServiceAccount", f"{NAME}-retrain"]["automountServiceAccountToken"] is False
+    for install in INSTALLS:
+        if install != "retraining":
+            assert not {"Role", "RoleBinding", "ClusterRole"} & {kind for kind, _ in manifests(install)}
+            assert "serviceaccount" not in json.dumps([spec for _, spec in pods(install)]).lower().replace(
+                "serviceaccountname", ""
+            ).replace("automountserviceaccounttoken", "")
+
+
+def test_nobody_reaches_a_job() -> None:
+    """By the label that the launcher puts on their pods."""
+    own = manifests("retraining")["NetworkPolicy", f"{NAME}-retrain"]["spec"]
+    label = {"podSelector": {"matchLabels": {kubernetes.LABEL: kubernetes.MINE}}}
+    assert own == label | {"policyTypes": ["Ingress"]}
+    assert ("NetworkPolicy", f"{NAME}-retrain") not in manifests("postgresql")
+
+
+def test_a_job_as_the_launcher_makes_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Valid, locked down, with a vLLM of its own that sees the challenger where the job puts it, as production runs."""
+    read = settings("retraining", tmp_path)
+    monkeypatch.setattr(kubernetes, "_find_cluster", lambda config: None)
+    monkeypatch.setattr(kubernetes, "_own_namespace", lambda config: "models")
+    job = kubernetes.Kubernetes(read.retrain.kubernetes, read.home, RETRAIN_BY_ID).manifest("order-1")
+    fits(job)
+    spec = job["spec"]["template"]["spec"]
+    engine, trainer = containers(spec)
+    assert (engine["restartPolicy"], trainer["name"]) == ("Always", kubernetes.CONTAINER)
+    for container in (engine, trainer):
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert "/tmp" in mounts(container)
+    assert spec["securityContext"]["runAsUser"] == 10001
+    assert _behind(engine, read.home / "adapters")[0] == _behind(trainer, read.home / "adapters")[0]
+    claims = {
+        v["name"]: v["persistentVolumeClaim"]["claimName"] for v in spec["volumes"] if "persistentVolumeClaim" in v
+    }
+    assert {claims[mounts(c)["/models"]["name"]] for c in (engine, trainer)} == {"my-models"}
+    used = {mount["name"] for container in (engine, trainer) for mount in container["volumeMounts"]}
+    assert used == {volume["name"] for volume in spec["volumes"]}
+    production = [a for a in named(pod("retraining"), "vllm")["args"] if not a.startswith("--middleware")]
+    assert engine["args"] == [a.replace("--host=0.0.0.0", "--host=127.0.0.1") for a in production]
+    assert read.engine.url == "http://127.0.0.1:8000"
+
+
+def test_jobs_get_what_an_order_needs(tmp_path: Path) -> None:
+    """The image that can train, the base model where the order names it, the database and the token from Secrets."""
+    read = settings("retraining", tmp_path)
+    assert (read.retrain.launcher, read.retrain.base_model_path) == ("kubernetes", Path("/models/base"))
+    jobs = read.retrain.kubernetes
+    assert jobs.image == "trimtab-retrain:0.1.0"
+    assert jobs.resources["limits"]["nvidia.com/gpu"] == 1
+    assert jobs.claims == {"my-models": "/models"}
+    assert jobs.secrets == ("my-secrets", "my-database")
+    assert (jobs.queue, jobs.service_account, jobs.deadline_s) == ("training", f"{NAME}-retrain", 7200)
+    assert jobs.pod["tolerations"] == pod("retraining")["tolerations"]
+    assert jobs.pod["securityContext"] == pod("retraining")["securityContext"]
+
+
+def test_who_retrains_in_the_sidecar_has_an_image_and_room_for_it(tmp_path: Path) -> None:
+    """Without that no order could be worked off, so by default none is opened."""
+    sidecar = named(pod("sidecar-retraining"), "trimtab-agent")
+    assert sidecar["image"] == "trimtab-retrain:0.1.0"
+    assert sidecar["resources"]["limits"]["memory"] == "12Gi"
+    assert settings("sidecar-retraining", tmp_path).retrain.base_model_path == Path("/models/base")
+    assert settings("minimal", tmp_path).retrain.base_model_path is None
 
 
 def test_the_autoscaler_scales_the_engine_and_nothing_else_does() -> None:

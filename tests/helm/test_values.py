@@ -17,6 +17,7 @@ from tests.helm.chart import CHART, INSTALLS, helm
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 SERVE = ("model.existingClaim=m",)
+JOB = ("retraining.where=job", "database.kind=postgresql", "database.existingSecret=d")
 MANY = (*SERVE, "database.kind=postgresql", "database.existingSecret=d", "storage.accessMode=ReadWriteMany")
 
 
@@ -64,9 +65,27 @@ CONTRADICTIONS: list[tuple[tuple[str, ...], tuple[str, str]]] = [
     ((*SERVE, "agent.settings.engine.max_lora_rank=8"), ("engine.max_lora_rank", "engine.maxLoraRank")),
     ((*SERVE, "agent.settings.http.port=1"), ("agent.settings.http.port", "service.port")),
     ((*SERVE, "agent.settings.store.url=sqlite:///x"), ("agent.settings.store.url", "database.existingSecret")),
+    ((*SERVE, *JOB, "agent.settings.retrain.kubernetes.image=x"), ("retrain.kubernetes.image", "retraining.image")),
+    (("mode=observe", "retraining.where=sidecar"), ("retraining.where", "model.existingClaim")),
+    ((*SERVE, "retraining.where=job"), ("retraining.where", "database.kind")),
+    ((*SERVE, *JOB, "database.key=uri"), ("retraining.where", "database.key")),
+    ((*SERVE, *JOB), ("retraining.where", "storage.accessMode")),
+    (
+        ("mode=attach", "attach.deployment=x", *SERVE, *JOB, "objects.url=s3://b"),
+        ("retraining.where", "serviceAccount.existing"),
+    ),
+    (
+        ("mode=attach", "attach.deployment=x", *SERVE, *JOB, "objects.url=s3://b", "attach.port=9"),
+        ("attach.port", ".where"),
+    ),
+    (("mode=observe", *SERVE, *JOB, "objects.url=s3://b"), ("retraining.where", "mode")),
+    ((*MANY, "objects.url=s3://b", "storage.existingClaim=c"), ("storage.existingClaim", "objects.url")),
+    ((*SERVE, "objects.region=r"), ("objects.region", "objects.url")),
+    ((*SERVE, "serviceAccount.existing=a", "serviceAccount.annotations.x=y"), (".existing", ".annotations")),
+    ((*SERVE, "networkPolicy.restrictEgress=true", "objects.url=s3://b"), ("objects.url", "networkPolicy.egressTo")),
     ((*SERVE, "engine.gpus=0"), ("engine.gpus", "engine.image.repository")),
     ((*SERVE, r"engine.resources.limits.nvidia\.com/gpu=1"), ("engine.resources.limits", "engine.gpus")),
-    ((*SERVE, "engine.extraArgs={--api-server-count=2}"), ("engine.extraArgs", "engine.replicas")),
+    ((*SERVE, "engine.extraArgs={--api-server-count=2}"), ("engine.extraArgs", "replicas")),
     ((*SERVE, "engine.extraArgs={--max-lora-rank=8}"), ("engine.extraArgs", "engine.maxLoraRank")),
     ((*SERVE, "engine.extraEnv[0].name=TRIMTAB_SOCKET"), ("engine.extraEnv", "mode")),
     (
@@ -75,10 +94,10 @@ CONTRADICTIONS: list[tuple[tuple[str, ...], tuple[str, str]]] = [
     ),
     ((*SERVE, "database.kind=postgresql"), ("database.kind", "database.existingSecret")),
     ((*SERVE, "database.existingSecret=d"), ("database.existingSecret", "database.kind")),
-    ((*SERVE, "engine.replicas=2"), ("engine.replicas", "database.kind")),
-    ((*SERVE, "engine.maxSurge=1"), ("engine.maxSurge", "database.kind")),
-    ((*MANY[:3], "engine.replicas=2"), ("engine.replicas", "storage.accessMode")),
-    ((*MANY[:3], "engine.maxSurge=1"), ("engine.maxSurge", "storage.accessMode")),
+    ((*SERVE, "replicas=2"), ("replicas", "database.kind")),
+    ((*SERVE, "maxSurge=1"), ("maxSurge", "database.kind")),
+    ((*MANY[:3], "replicas=2"), ("replicas", "storage.accessMode")),
+    ((*MANY[:3], "maxSurge=1"), ("maxSurge", "storage.accessMode")),
     ((*SERVE, "autoscaling.enabled=true"), ("autoscaling.enabled", "database.kind")),
     ((*MANY, "autoscaling.enabled=true"), ("autoscaling.metrics", "engine.resources.requests.cpu")),
     ((*MANY, "autoscaling.minReplicas=9"), ("autoscaling.minReplicas", "autoscaling.maxReplicas")),
@@ -152,16 +171,16 @@ def test_the_schema_is_strict_and_knows_every_value() -> None:
         assert part["additionalProperties"] is False, where
     free = {"agent.settings", "engine.resources", "agent.resources"}  # Kubernetes' and the agent's own shapes
     for path in keys(VALUES):
-        part: Mapping[str, Any] = SCHEMA
+        rule: Mapping[str, Any] = SCHEMA
         for at, key in enumerate(path):
             if ".".join(path[:at]) in free:
                 break
-            if "$ref" in part:
-                part = SCHEMA["definitions"][part["$ref"].rpartition("/")[2]]
-            if "properties" not in part:
+            if "$ref" in rule:
+                rule = SCHEMA["definitions"][rule["$ref"].rpartition("/")[2]]
+            if "properties" not in rule:
                 break  # labels and the like: any key
-            assert key in part["properties"], path
-            part = part["properties"][key]
+            assert key in rule["properties"], path
+            rule = rule["properties"][key]
 
 
 def test_every_value_has_a_sentence_above_it() -> None:

@@ -3,15 +3,20 @@
 {{- $v := .Values -}}
 
 {{- $of := dict "home" "storage" "champion" "model.champion" "http.host" "networkPolicy" "http.port" "service.port"
-      "store.url" "database.existingSecret" "store.pod" "the pod's own name" -}}
+      "store.url" "database.existingSecret" "store.pod" "replicas" "objects" "objects.url" -}}
 {{- if ne $v.mode "observe" -}}
-{{- $_ := set $of "engine.url" "mode" -}}
-{{- $_ := set $of "engine.max_lora_rank" "engine.maxLoraRank" -}}
+{{- $of = merge $of (dict "engine.url" "mode" "engine.max_lora_rank" "engine.maxLoraRank") -}}
+{{- end -}}
+{{- if ne $v.retraining.where "none" -}}
+{{- $of = merge $of (dict "retrain.launcher" "retraining.where" "retrain.kubernetes.image" "retraining.image"
+      "retrain.kubernetes.resources" "retraining.resources" "retrain.kubernetes.queue" "retraining.queue"
+      "retrain.kubernetes.claims" "model.existingClaim" "retrain.kubernetes.secrets" "secrets.existingSecret"
+      "retrain.kubernetes.service_account" "serviceAccount" "retrain.kubernetes.namespace" "retraining.where") -}}
 {{- end -}}
 {{- range $key, $instead := $of -}}
-{{- $parts := splitList "." $key -}}
 {{- $section := $v.agent.settings -}}
-{{- if eq (len $parts) 2 -}}{{- $section = get $v.agent.settings (first $parts) | default dict -}}{{- end -}}
+{{- $parts := splitList "." $key -}}
+{{- range initial $parts -}}{{- $section = get $section . | default dict -}}{{- end -}}
 {{- if hasKey $section (last $parts) -}}
 {{- fail (printf "agent.settings.%s and %s speak of the same thing: leave agent.settings.%s out, the chart sets it" $key $instead $key) -}}
 {{- end -}}
@@ -54,7 +59,7 @@
 {{- range $argument := $v.engine.extraArgs -}}
 {{- $flag := first (splitList "=" $argument) -}}
 {{- if or (eq $flag "--api-server-count") (eq $flag "-asc") -}}
-{{- fail "engine.extraArgs has --api-server-count, and mode needs adapters loaded at run time, which vLLM does with one API process only: raise engine.replicas instead" -}}
+{{- fail "engine.extraArgs has --api-server-count, and mode needs adapters loaded at run time, which vLLM does with one API process only: raise replicas instead" -}}
 {{- end -}}
 {{- if hasKey $flags $flag -}}
 {{- fail (printf "engine.extraArgs has %s, which %s says already: leave it out of engine.extraArgs" $flag (get $flags $flag)) -}}
@@ -76,20 +81,55 @@
 {{- if and (eq $v.database.kind "sqlite") $v.database.existingSecret -}}
 {{- fail (printf "database.existingSecret is %q but database.kind is sqlite: set database.kind to postgresql, or leave the Secret out" $v.database.existingSecret) -}}
 {{- end -}}
-{{- $many := or (gt (int $v.engine.replicas) 1) (and $v.autoscaling.enabled (gt (int $v.autoscaling.maxReplicas) 1)) -}}
-{{- $asks := ternary "autoscaling.enabled is true" (printf "engine.replicas is %d" (int $v.engine.replicas)) $v.autoscaling.enabled -}}
+{{- $many := or (gt (int $v.replicas) 1) (and $v.autoscaling.enabled (gt (int $v.autoscaling.maxReplicas) 1)) -}}
+{{- $asks := ternary "autoscaling.enabled is true" (printf "replicas is %d" (int $v.replicas)) $v.autoscaling.enabled -}}
 {{- if and $many (eq $v.database.kind "sqlite") -}}
 {{- fail (printf "%s but database.kind is sqlite, a file that one pod alone may write: set database.kind to postgresql" $asks) -}}
 {{- end -}}
-{{- if and (or $many (gt (int $v.engine.maxSurge) 0)) (eq $v.database.kind "postgresql") (ne $v.storage.accessMode "ReadWriteMany") -}}
-{{- $asks := ternary $asks (printf "engine.maxSurge is %d" (int $v.engine.maxSurge)) $many -}}
-{{- fail (printf "%s but storage.accessMode is %s, and all pods read the same adapters: use a claim that is ReadWriteMany" $asks $v.storage.accessMode) -}}
+{{- if and (or $many (gt (int $v.maxSurge) 0)) (eq $v.database.kind "postgresql") (not $v.objects.url) (ne $v.storage.accessMode "ReadWriteMany") -}}
+{{- $asks := ternary $asks (printf "maxSurge is %d" (int $v.maxSurge)) $many -}}
+{{- fail (printf "%s but storage.accessMode is %s, and all pods read the same adapters: use a claim that is ReadWriteMany, or a bucket as objects.url" $asks $v.storage.accessMode) -}}
 {{- end -}}
-{{- if and (gt (int $v.engine.maxSurge) 0) (eq $v.database.kind "sqlite") -}}
-{{- fail (printf "engine.maxSurge is %d but database.kind is sqlite, a file that one pod alone may write: set engine.maxSurge to 0" (int $v.engine.maxSurge)) -}}
+{{- if and (gt (int $v.maxSurge) 0) (eq $v.database.kind "sqlite") -}}
+{{- fail (printf "maxSurge is %d but database.kind is sqlite, a file that one pod alone may write: set maxSurge to 0" (int $v.maxSurge)) -}}
 {{- end -}}
 {{- if and $v.storage.existingClaim $v.storage.className -}}
 {{- fail "storage.existingClaim and storage.className are both set: the class is for a claim that the chart makes, so leave one out" -}}
+{{- end -}}
+{{- if and $v.objects.url (eq $v.database.kind "postgresql") $v.storage.existingClaim -}}
+{{- fail "storage.existingClaim and objects.url are both set, and with database.kind postgresql nothing is left for the claim: leave one out" -}}
+{{- end -}}
+{{- if and (or $v.objects.endpoint $v.objects.region) (not $v.objects.url) -}}
+{{- fail "objects.endpoint or objects.region is set but objects.url is empty: name the bucket, or leave them out" -}}
+{{- end -}}
+
+{{- if ne $v.retraining.where "none" -}}
+{{- if not $v.model.existingClaim -}}
+{{- fail (printf "retraining.where is %s but model.existingClaim is empty: name the claim that holds the base model" $v.retraining.where) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $v.mode "observe") (eq $v.retraining.where "job") -}}
+{{- fail "retraining.where is job but mode is observe, where no vLLM serves the adapters that it would make: set retraining.where to none" -}}
+{{- end -}}
+{{- if eq $v.retraining.where "job" -}}
+{{- if eq $v.database.kind "sqlite" -}}
+{{- fail "retraining.where is job but database.kind is sqlite, a file that no Job can reach: set database.kind to postgresql, or retraining.where to sidecar" -}}
+{{- end -}}
+{{- if ne $v.database.key "TRIMTAB_STORE_URL" -}}
+{{- fail (printf "retraining.where is job but database.key is %s, and Jobs take a Secret's keys as variables: make a Secret with the key TRIMTAB_STORE_URL" $v.database.key) -}}
+{{- end -}}
+{{- if and (not $v.objects.url) (ne $v.storage.accessMode "ReadWriteMany") -}}
+{{- fail (printf "retraining.where is job but storage.accessMode is %s, and a Job puts its adapter where the pods find it: use a claim that is ReadWriteMany, or a bucket as objects.url" $v.storage.accessMode) -}}
+{{- end -}}
+{{- if and (eq $v.mode "attach") (ne (int $v.attach.port) 8000) -}}
+{{- fail (printf "retraining.where is job but attach.port is %d, and the vLLM in a Job answers on port 8000, as yours must: set attach.port to 8000" (int $v.attach.port)) -}}
+{{- end -}}
+{{- if and (eq $v.mode "attach") (not $v.serviceAccount.existing) -}}
+{{- fail "retraining.where is job and mode is attach, but serviceAccount.existing is empty: name the service account of your Deployment, which gets the right to start Jobs" -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.serviceAccount.existing $v.serviceAccount.annotations -}}
+{{- fail "serviceAccount.existing and serviceAccount.annotations are both set: the annotations are for one that the chart makes, so leave one out" -}}
 {{- end -}}
 {{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) -}}
 {{- fail (printf "autoscaling.minReplicas is %d but autoscaling.maxReplicas is %d: the least must not exceed the most" (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) -}}
@@ -111,6 +151,9 @@
 {{- end -}}
 {{- if dig "quality" "judge_url" "" $v.agent.settings -}}
 {{- fail "agent.settings.quality.judge_url is set but networkPolicy.restrictEgress is true and networkPolicy.egressTo is empty: allow the way to the judge" -}}
+{{- end -}}
+{{- if hasPrefix "s3://" $v.objects.url -}}
+{{- fail "objects.url is set but networkPolicy.restrictEgress is true and networkPolicy.egressTo is empty: allow the way to the bucket" -}}
 {{- end -}}
 {{- if eq $v.database.kind "postgresql" -}}
 {{- fail "database.kind is postgresql but networkPolicy.restrictEgress is true and networkPolicy.egressTo is empty: allow the way to the database" -}}

@@ -19,6 +19,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 trimtab/sidecar: {{ include "trimtab.name" . }}
 {{- end -}}
 
+{{/* On every pod of a retraining Job: agent/launch/kubernetes.py puts it there. */}}
+{{- define "trimtab.jobLabel" -}}
+app.kubernetes.io/managed-by: trimtab-launcher
+{{- end -}}
+
 {{- define "trimtab.secret" -}}
 {{- .Values.secrets.existingSecret | default (include "trimtab.name" .) -}}
 {{- end -}}
@@ -39,30 +44,65 @@ trimtab/sidecar: {{ include "trimtab.name" . }}
 {{- define "trimtab.state" -}}/var/lib/trimtab{{- end -}}
 {{- define "trimtab.home" -}}{{ include "trimtab.state" . }}/home{{- end -}}
 
-{{/* The user's settings over what the chart suggests, and under what only the chart can know (see _checks.tpl). */}}
-{{- define "trimtab.settings" -}}
-{{- $suggested := dict "notify" (dict "runbook" .Values.prometheusRule.runbook) -}}
-{{- $own := dict "home" (include "trimtab.home" .) "http" (dict "host" "0.0.0.0" "port" 8321) -}}
-{{- if .Values.model.existingClaim -}}
-{{- $_ := set $suggested "retrain" (dict "base_model_path" (printf "%s/%s" .Values.model.mountPath .Values.model.path)) -}}
-{{- with .Values.model.champion -}}
-{{- $_ := set $own "champion" (printf "%s/%s" $.Values.model.mountPath .) -}}
+{{/* Whether a claim is mounted: with SQLite for all state, with PostgreSQL for accepted adapters. */}}
+{{- define "trimtab.hasClaim" -}}
+{{- if or (eq .Values.database.kind "sqlite") (not .Values.objects.url) }}yes{{ end -}}
 {{- end -}}
-{{- end -}}
-{{- if ne .Values.mode "observe" -}}
-{{- $_ := set $own "engine" (dict "url" "http://127.0.0.1:8000" "max_lora_rank" .Values.engine.maxLoraRank) -}}
-{{- end -}}
-{{- mustMergeOverwrite $suggested (deepCopy .Values.agent.settings) $own | toYaml -}}
+{{- define "trimtab.objects" -}}{{ include "trimtab.state" . }}/objects{{- end -}}
+
+{{- define "trimtab.serviceAccount" -}}
+{{- .Values.serviceAccount.existing | default (include "trimtab.name" .) -}}
 {{- end -}}
 
-{{/* In: (root, variable, key, whether it may be missing). One variable out of the one Secret. */}}
+{{/* The user's settings over what the chart suggests, and under what only the chart can know (see _checks.tpl). */}}
+{{- define "trimtab.settings" -}}
+{{- $v := .Values -}}
+{{- $suggested := dict "notify" (dict "runbook" $v.prometheusRule.runbook) -}}
+{{- $own := dict "home" (include "trimtab.home" .) "http" (dict "host" "0.0.0.0" "port" 8321) -}}
+{{- if and $v.model.existingClaim $v.model.champion -}}
+{{- $_ := set $own "champion" (printf "%s/%s" $v.model.mountPath $v.model.champion) -}}
+{{- end -}}
+{{- if ne $v.mode "observe" -}}
+{{- $port := ternary $v.attach.port 8000 (eq $v.mode "attach") -}}
+{{- $_ := set $own "engine" (dict "url" (printf "http://127.0.0.1:%d" (int $port)) "max_lora_rank" $v.engine.maxLoraRank) -}}
+{{- end -}}
+{{- if $v.objects.url -}}
+{{- $objects := dict "url" $v.objects.url -}}
+{{- with $v.objects.endpoint }}{{ $_ := set $objects "endpoint" . }}{{ end -}}
+{{- with $v.objects.region }}{{ $_ := set $objects "region" . }}{{ end -}}
+{{- $_ := set $own "objects" $objects -}}
+{{- else if eq $v.database.kind "postgresql" -}}
+{{- $_ := set $own "objects" (dict "url" (printf "file://%s" (include "trimtab.objects" .))) -}}
+{{- end -}}
+{{- if ne $v.retraining.where "none" -}}
+{{- $_ := set $suggested "retrain" (dict "base_model_path" (printf "%s/%s" $v.model.mountPath $v.model.path)) -}}
+{{- $_ := set $own "retrain" (dict "launcher" (ternary "kubernetes" "local" (eq $v.retraining.where "job"))) -}}
+{{- end -}}
+{{- if eq $v.retraining.where "job" -}}
+{{- $resources := deepCopy $v.retraining.resources -}}
+{{- if gt (int $v.retraining.gpus) 0 -}}
+{{- $_ := set $resources "limits" (merge (dict $v.engine.gpuResource (int $v.retraining.gpus)) (get $resources "limits" | default dict)) -}}
+{{- end -}}
+{{- $claims := dict $v.model.existingClaim $v.model.mountPath -}}
+{{- if include "trimtab.hasClaim" . }}{{ $_ := set $claims (include "trimtab.claim" .) (include "trimtab.objects" .) }}{{ end -}}
+{{- $jobs := dict "image" (include "trimtab.image" (list . $v.retraining.image)) "resources" $resources "claims" $claims
+      "secrets" (list (include "trimtab.secret" .) $v.database.existingSecret | uniq)
+      "service_account" (printf "%s-retrain" (include "trimtab.name" .)) -}}
+{{- with $v.retraining.queue }}{{ $_ := set $jobs "queue" . }}{{ end -}}
+{{- $_ := set $own.retrain "kubernetes" $jobs -}}
+{{- $_ := set $suggested.retrain "kubernetes" (dict "pod" (include "trimtab.jobPod" . | fromYaml)) -}}
+{{- end -}}
+{{- mustMergeOverwrite $suggested (deepCopy $v.agent.settings) $own | toYaml -}}
+{{- end -}}
+
+{{/* In: (root, variable, whether it may be missing). One variable out of the one Secret, under its own name. */}}
 {{- define "trimtab.secretEnv" -}}
 - name: {{ index . 1 }}
   valueFrom:
     secretKeyRef:
       name: {{ include "trimtab.secret" (index . 0) }}
-      key: {{ index . 2 }}
-      {{- if index . 3 }}
+      key: {{ index . 1 }}
+      {{- if index . 2 }}
       optional: true
       {{- end }}
 {{- end -}}

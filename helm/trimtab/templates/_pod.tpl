@@ -21,15 +21,18 @@ volumeMounts:
 
 {{- define "trimtab.agent" -}}
 name: trimtab-agent
-image: {{ include "trimtab.image" (list . .Values.agent.image) }}
+image: {{ include "trimtab.image" (list . (ternary .Values.retraining.image .Values.agent.image (eq .Values.retraining.where "sidecar"))) }}
 command: [trimtab, agent, --settings, /etc/trimtab/agent.yaml]
 env:
-  {{- include "trimtab.secretEnv" (list . "TRIMTAB_TOKEN" "token" false) | nindent 2 }}
-  {{- include "trimtab.secretEnv" (list . "TRIMTAB_ATTACH_TOKEN" "attach-token" true) | nindent 2 }}
-  {{- include "trimtab.secretEnv" (list . "TRIMTAB_ALERT_TOKEN" "alert-token" true) | nindent 2 }}
-  {{- include "trimtab.secretEnv" (list . "TRIMTAB_POLICY_TOKEN" "policy-token" true) | nindent 2 }}
-  {{- include "trimtab.secretEnv" (list . "TRIMTAB_NOTIFY_URLS" "notify-urls" true) | nindent 2 }}
-  {{- include "trimtab.secretEnv" (list . "TRIMTAB_JUDGE_KEY" "judge-key" true) | nindent 2 }}
+  {{- include "trimtab.secretEnv" (list . "TRIMTAB_TOKEN" false) | nindent 2 }}
+  {{- range list "ATTACH_TOKEN" "ALERT_TOKEN" "POLICY_TOKEN" "NOTIFY_URLS" "JUDGE_KEY" }}
+  {{- include "trimtab.secretEnv" (list $ (printf "TRIMTAB_%s" .) true) | nindent 2 }}
+  {{- end }}
+  {{- if hasPrefix "s3://" .Values.objects.url }}
+  {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
+  {{- include "trimtab.secretEnv" (list $ . true) | nindent 2 }}
+  {{- end }}
+  {{- end }}
   {{- if eq .Values.database.kind "postgresql" }}
   {{- include "trimtab.storeEnv" . | nindent 2 }}
   {{- end }}
@@ -45,7 +48,7 @@ livenessProbe:
   timeoutSeconds: 5
   failureThreshold: 4
 securityContext: {{- include "trimtab.lockdown" . | nindent 2 }}
-resources: {{- toYaml .Values.agent.resources | nindent 2 }}
+resources: {{- toYaml (ternary .Values.retraining.resources .Values.agent.resources (eq .Values.retraining.where "sidecar")) | nindent 2 }}
 volumeMounts:
   {{- include "trimtab.stateMounts" . | nindent 2 }}
   - {name: trimtab-settings, mountPath: /etc/trimtab, readOnly: true}
@@ -57,7 +60,7 @@ volumeMounts:
 
 {{/* What vLLM's container needs to know, whoever runs it. */}}
 {{- define "trimtab.engineEnv" -}}
-{{- include "trimtab.secretEnv" (list . "TRIMTAB_TOKEN" "token" false) }}
+{{- include "trimtab.secretEnv" (list . "TRIMTAB_TOKEN" false) }}
 - {name: TRIMTAB_SOCKET, value: {{ include "trimtab.home" . }}/agent.sock}
 - {name: TRIMTAB_BUFFER_BYTES, value: "{{ mul .Values.engine.bufferMiB 1048576 }}"}
 - {name: PYTHONPATH, value: /middleware}
@@ -74,17 +77,20 @@ volumeMounts:
 {{- end -}}
 
 {{/*
-With SQLite all state is one folder on the claim. With PostgreSQL only what pods share is on the claim, and the home, with
-its socket, is each pod's own.
+With SQLite all state is one folder on the claim. With PostgreSQL the home, with its socket, is each pod's own, and accepted
+adapters come into it from what the pods share: the claim, or a bucket.
 */}}
 {{- define "trimtab.stateMounts" -}}
 {{- if eq .Values.database.kind "sqlite" -}}
 - {name: trimtab-state, mountPath: {{ include "trimtab.state" . }}}
 {{- else -}}
 - {name: trimtab-home, mountPath: {{ include "trimtab.home" . }}}
-{{- range list "adapters" "orders" "reports" }}
-- {name: trimtab-state, mountPath: {{ include "trimtab.home" $ }}/{{ . }}, subPath: {{ . }}}
+{{- if include "trimtab.hasClaim" . }}
+- {name: trimtab-state, mountPath: {{ include "trimtab.objects" . }}}
 {{- end }}
+{{- end }}
+{{- if eq .Values.retraining.where "job" }}
+- {name: trimtab-kubernetes, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end -}}
 {{- end -}}
 
@@ -115,7 +121,6 @@ timeoutSeconds: 5
 - {name: trimtab-state, mountPath: {{ include "trimtab.state" . }}, readOnly: true}
 {{- else -}}
 - {name: trimtab-home, mountPath: {{ include "trimtab.home" . }}, readOnly: true}
-- {name: trimtab-state, mountPath: {{ include "trimtab.home" . }}/adapters, subPath: adapters, readOnly: true}
 {{- end }}
 - {name: trimtab-middleware, mountPath: /middleware, readOnly: true}
 {{- end -}}
@@ -123,6 +128,9 @@ timeoutSeconds: 5
 {{/* The arguments without which Trimtab cannot work, as a YAML list. */}}
 {{- define "trimtab.engineArgs" -}}
 - --middleware=serving.middleware.Trimtab
+{{ include "trimtab.engineLoraArgs" . }}
+{{- end -}}
+{{- define "trimtab.engineLoraArgs" -}}
 - --enable-lora
 - --max-loras={{ .Values.engine.maxLoras }}
 - --max-cpu-loras={{ mul 2 .Values.engine.maxLoras }}
@@ -134,12 +142,26 @@ timeoutSeconds: 5
 {{- end -}}
 
 {{- define "trimtab.volumes" -}}
+{{- if include "trimtab.hasClaim" . -}}
 - name: trimtab-state
   persistentVolumeClaim:
     claimName: {{ include "trimtab.claim" . }}
+{{- end }}
 {{- if eq .Values.database.kind "postgresql" }}
 - name: trimtab-home
   emptyDir: {}
+{{- end }}
+{{- if eq .Values.retraining.where "job" }}
+# The right to start Jobs is the sidecar's alone: no other container of the pod sees this token.
+- name: trimtab-kubernetes
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3607}
+      - configMap:
+          name: kube-root-ca.crt
+          items: [{key: ca.crt, path: ca.crt}]
+      - downwardAPI:
+          items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
 {{- end }}
 - name: trimtab-settings
   configMap:
@@ -166,4 +188,119 @@ timeoutSeconds: 5
 {{- $_ := set $resources "limits" $limits -}}
 {{- end -}}
 {{- toYaml $resources -}}
+{{- end -}}
+
+{{- define "trimtab.strategy" -}}
+{{- if eq .Values.database.kind "sqlite" -}}
+# The store is one SQLite file on one claim, and two pods must never write it, not even for the length of an update.
+type: Recreate
+{{- else -}}
+type: RollingUpdate
+rollingUpdate:
+  maxSurge: {{ .Values.maxSurge }}
+  maxUnavailable: {{ ternary 1 0 (eq (int .Values.maxSurge) 0) }}
+{{- end -}}
+{{- end -}}
+
+{{/* What every vLLM of the chart is told of itself: the pod's, and that of a Job. */}}
+{{- define "trimtab.engineOwnEnv" -}}
+- {name: VLLM_NO_USAGE_STATS, value: "1"}
+- {name: DO_NOT_TRACK, value: "1"}
+- {name: HF_HUB_OFFLINE, value: "1"}
+{{- if eq (int .Values.engine.gpus) 0 }}
+- {name: VLLM_CPU_KVCACHE_SPACE, value: "1"}
+- {name: VLLM_CPU_OMP_THREADS_BIND, value: nobind}
+- {name: GOMP_SPINCOUNT, value: "20000"}
+- {name: VLLM_ENABLE_V1_MULTIPROCESSING, value: "0"}
+{{- end }}
+# What is compiled and cached goes below HOME; the user has no name in the image, so it is told one.
+- {name: HOME, value: /cache}
+- {name: USER, value: trimtab}
+- {name: PYTHONDONTWRITEBYTECODE, value: "1"}
+{{- with .Values.engine.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* How every vLLM of the chart is started, but for where it listens and for the middleware. */}}
+{{- define "trimtab.engineModelArgs" -}}
+- --model={{ .Values.model.mountPath }}/{{ .Values.model.path }}
+- --served-model-name={{ dig "engine" "base_model" "base" .Values.agent.settings }}
+{{- end -}}
+{{- define "trimtab.engineSizeArgs" -}}
+- --max-model-len={{ .Values.engine.maxModelLen }}
+- --max-num-seqs={{ .Values.engine.maxNumSeqs }}
+{{- if eq (int .Values.engine.gpus) 0 }}
+# The engine computes itself: a worker process of its own would leave it spinning on a core meanwhile.
+- --enforce-eager
+- --distributed-executor-backend=uni
+{{- else if gt (int .Values.engine.gpus) 1 }}
+- --tensor-parallel-size={{ .Values.engine.gpus }}
+{{- end }}
+{{- range .Values.engine.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/*
+The rest of a Job's pod (retrain.kubernetes.pod): a vLLM of its own, in which champion and challenger answer the contest,
+so that production is left alone. It listens inside the pod only and needs no middleware.
+*/}}
+{{- define "trimtab.jobPod" -}}
+securityContext: {{- include "trimtab.podSecurity" . | nindent 2 }}
+{{- with .Values.engine.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- range $key := list "imagePullSecrets" "nodeSelector" "tolerations" }}
+{{- with get $.Values $key }}
+{{ $key }}: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+initContainers:
+  - name: vllm
+    restartPolicy: Always
+    image: {{ include "trimtab.image" (list . .Values.engine.image) }}
+    command: [python3, -m, vllm.entrypoints.openai.api_server]
+    args:
+      {{- include "trimtab.engineModelArgs" . | nindent 6 }}
+      - --host=127.0.0.1
+      - --port=8000
+      {{- include "trimtab.engineLoraArgs" . | nindent 6 }}
+      {{- include "trimtab.engineSizeArgs" . | nindent 6 }}
+    env:
+      - {name: VLLM_ALLOW_RUNTIME_LORA_UPDATING, value: "True"}
+      {{- include "trimtab.engineOwnEnv" . | nindent 6 }}
+    startupProbe:
+      exec:
+        command: [python3, -c, "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
+      periodSeconds: 5
+      timeoutSeconds: 10
+      failureThreshold: 240
+    securityContext: {{- include "trimtab.lockdown" . | nindent 6 }}
+    resources: {{- include "trimtab.engineResources" . | nindent 6 }}
+    volumeMounts:
+      # The launcher's own volume: there the job puts the challenger.
+      - {name: home, mountPath: {{ include "trimtab.home" . }}, readOnly: true}
+      - {name: trimtab-models, mountPath: {{ .Values.model.mountPath }}, readOnly: true}
+      - {name: cache, mountPath: /cache}
+      - {name: engine-tmp, mountPath: /tmp}
+      - {name: shared-memory, mountPath: /dev/shm}
+volumes:
+  - name: trimtab-models
+    persistentVolumeClaim:
+      claimName: {{ .Values.model.existingClaim }}
+      readOnly: true
+  {{- include "trimtab.engineVolumes" . | nindent 2 }}
+{{- end -}}
+
+{{- define "trimtab.engineVolumes" -}}
+- name: cache
+  emptyDir:
+    sizeLimit: {{ .Values.engine.cacheSize }}
+- name: engine-tmp
+  emptyDir: {}
+- name: shared-memory
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ .Values.engine.sharedMemory }}
 {{- end -}}
