@@ -81,8 +81,8 @@ class StoreSettings(_Section):
     """Address of the database; None is SQLite in `<home>/trimtab.db`. PostgreSQL: `postgresql://user@host:5432/name`, a
     database of its own. With a password it belongs into the environment instead, as TRIMTAB_STORE_URL."""
     connections: int = Field(default=8, ge=4, le=100)
-    """Most connections of this sidecar to PostgreSQL at once; in quiet times two stay open, and one more in all who may
-    lead."""
+    """Most connections of this sidecar to PostgreSQL at once; two stay open in quiet times. The leader's office
+    has one more."""
     pod: str | None = None
     """Name of this sidecar where several write to one database; None takes the machine's, on Kubernetes the pod's."""
 

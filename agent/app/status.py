@@ -56,6 +56,9 @@ def _headline(status: dict[str, Any]) -> Table:
     shown.add_row(
         "[bold]capture[/]", f"{capture['stored']} stored, {capture['lost']} lost, {capture['dropped']} dropped"
     )
+    live = status["live"]
+    if live.get("pod"):
+        shown.add_row("[bold]sidecar[/]", escape(f"{live['pod']}; {live['leader'] or 'nobody'} leads"))
     shown.add_row("[bold]drift[/]", _drift(drift))
     if status["alarm"]:
         shown.add_row("", escape(status["alarm"]["alarm"]["reason"]))

@@ -60,6 +60,7 @@ class Leader:
         self._file: IO[str] | None = None
         self._engine: Engine | None = None if is_sqlite(store.engine) else own_connections(store.engine)
         self._connection: Connection | None = None
+        self._complained = False
 
     @property
     def leading(self) -> bool:
@@ -126,12 +127,15 @@ class Leader:
             if self._connection is None:
                 self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
                 self._connection.exec_driver_sql(_SESSION)
+            self._complained = False
             mine = select(func.pg_try_advisory_lock(LOCK_CLASS, _number(self._key)))
             if not self._connection.execute(mine).scalar():
                 return None
             return self._next_term()
         except SQLAlchemyError as fault:
-            log.warning("nobody can be made leader: %s", type(fault).__name__)
+            if not self._complained:
+                log.warning("this sidecar cannot ask who leads: %s", type(fault).__name__)
+            self._complained = True
             self._drop()
             return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import threading
@@ -14,8 +15,11 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import select
 
+from agent.app import archive, restore
+from agent.app.database import open_store, reading_store
 from agent.app.main import Agent
 from agent.app.waiting import patiently
 from agent.app.watch import Watch
@@ -28,7 +32,7 @@ from agent.profile.reference import profile_of_traffic
 from agent.settings import Settings
 from agent.store import Store, leader
 from agent.store.tables import ProfileRow, ReadingRow, RolloutRow, WorkerRow
-from agent.types import RemoteFault
+from agent.types import Grade, RemoteFault
 from serving.middleware import TapSettings, Trimtab
 from tests.agent.intake.test_restart import app, ask, until
 from tests.agent.store.traffic import START, exchange
@@ -123,7 +127,7 @@ def test_profiles_of_pods_merge_to_the_profile_of_the_fleet(fleet: tuple[Agent, 
 
 def means(profile: bytes) -> dict[str, float]:
     """Count and mean of every column of numbers."""
-    from agent.profile.profiler import read_view
+    from agent.profile.reading import read_view
 
     found: dict[str, float] = {}
     for name, column in read_view(profile).get_columns().items():
@@ -206,6 +210,32 @@ def test_a_server_killed_under_load_loses_what_the_counters_say(
     assert (dropped > 0) == loses
     assert counts["stored"] == 300 - dropped
     store.close()
+
+
+def test_what_one_database_exports_the_other_imports(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of SQLite into PostgreSQL, named by the environment alone, and out again: the same lines and grades."""
+    old, new = Settings.model_validate({"home": tmp_path / "old"}), Settings.model_validate({"home": tmp_path / "new"})
+    store = open_store(old)
+    store.add_exchanges([exchange(n) for n in range(1, 31)])
+    store.add_grades([Grade(exchange_id=exchange(2).id, source="ada", score=1, truth=True, at=START)])
+    store.close()
+    assert archive.write(old, archive.Choice(), str(tmp_path / "a.jsonl.gz")) == 30
+    monkeypatch.setenv("TRIMTAB_STORE_URL", database)
+    said: list[str] = []
+    restore.run(new, [tmp_path / "a.jsonl.gz"], said.append)
+    assert said == ["30 stored, 0 there already, 0 bad, 1 grades"]
+    restore.run(new, [tmp_path / "a.jsonl.gz"], said.append)
+    assert said[1] == "0 stored, 30 there already, 0 bad, 0 grades"
+    assert archive.write(new, archive.Choice(), str(tmp_path / "b.jsonl")) == 30
+    first, again = gzip.decompress((tmp_path / "a.jsonl.gz").read_bytes()), (tmp_path / "b.jsonl").read_bytes()
+    assert again == first
+    assert not (tmp_path / "new" / "trimtab.db").exists()
+    reading = reading_store(new)
+    with pytest.raises(DBAPIError, match="read-only"):
+        reading.record("note", "this cannot be", START)
+    reading.close()
 
 
 def test_a_database_that_is_away_at_the_start_is_waited_for(
