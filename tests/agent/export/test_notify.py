@@ -49,7 +49,7 @@ def test_a_decision_is_told_with_its_reasons_and_where_to_look() -> None:
     ]
 
 
-@pytest.mark.parametrize("action", [Action.HOLD, Action.WATCH])
+@pytest.mark.parametrize("action", [Action.HOLD, Action.WATCH, Action.CANARY, Action.FROZEN])
 def test_waiting_is_no_news(action: Action) -> None:
     """A policy that waits would tell people the same thing all day."""
     assert of_decision(Decision(at=story.START, alias="home", action=action, reasons=("waits",))) is None
@@ -61,6 +61,9 @@ def test_only_what_concerns_people_is_news() -> None:
     found = of_event("order_failed", "order o failed: no room", story.START)
     assert found is not None
     assert (found.about, found.grave) == ("order", True)
+    frozen = of_event("policy", "the automation is frozen by ann: a deploy", story.START)
+    assert frozen is not None
+    assert frozen.about == "decision"
 
 
 def test_many_lines_are_one_message_that_begins_with_the_worst() -> None:
