@@ -308,6 +308,16 @@ def test_many_pods_share_a_database_and_the_adapters(tmp_path: Path) -> None:
     assert (spec["replicas"], spec["strategy"]["rollingUpdate"]) == (3, {"maxSurge": 1, "maxUnavailable": 0})
 
 
+def test_sidecars_without_an_engine_share_a_database_and_elect_a_leader(tmp_path: Path) -> None:
+    """They are replaced one by one and told apart by their pods' names; with no adapters, they need no claim."""
+    spec = manifests("observe")["Deployment", NAME]["spec"]
+    assert (spec["replicas"], spec["strategy"]["type"]) == (2, "RollingUpdate")
+    assert "TRIMTAB_STORE_URL" in env(spec["template"]["spec"]["containers"][0])
+    assert "PersistentVolumeClaim" not in {kind for kind, _ in manifests("observe")}
+    read = settings("observe", tmp_path)
+    assert (read.store.pod, read.objects.url, read.champion) == (None, None, None)
+
+
 def test_a_bucket_takes_the_place_of_the_claim(tmp_path: Path) -> None:
     """Its keys come from the Secret or from the role of the service account; no claim is made that nobody uses."""
     found = manifests("autoscaling")

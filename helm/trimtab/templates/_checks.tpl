@@ -86,7 +86,7 @@
 {{- if and $many (eq $v.database.kind "sqlite") -}}
 {{- fail (printf "%s but database.kind is sqlite, a file that one pod alone may write: set database.kind to postgresql" $asks) -}}
 {{- end -}}
-{{- if and (or $many (gt (int $v.maxSurge) 0)) (eq $v.database.kind "postgresql") (not $v.objects.url) (ne $v.storage.accessMode "ReadWriteMany") -}}
+{{- if and (or $many (gt (int $v.maxSurge) 0)) (eq $v.database.kind "postgresql") (include "trimtab.hasClaim" .) (ne $v.storage.accessMode "ReadWriteMany") -}}
 {{- $asks := ternary $asks (printf "maxSurge is %d" (int $v.maxSurge)) $many -}}
 {{- fail (printf "%s but storage.accessMode is %s, and all pods read the same adapters: use a claim that is ReadWriteMany, or a bucket as objects.url" $asks $v.storage.accessMode) -}}
 {{- end -}}

@@ -44,9 +44,9 @@ app.kubernetes.io/managed-by: trimtab-launcher
 {{- define "trimtab.state" -}}/var/lib/trimtab{{- end -}}
 {{- define "trimtab.home" -}}{{ include "trimtab.state" . }}/home{{- end -}}
 
-{{/* Whether a claim is mounted: with SQLite for all state, with PostgreSQL for accepted adapters. */}}
+{{/* Whether a claim is mounted: with SQLite for all state, with PostgreSQL for accepted adapters, where there are any. */}}
 {{- define "trimtab.hasClaim" -}}
-{{- if or (eq .Values.database.kind "sqlite") (not .Values.objects.url) }}yes{{ end -}}
+{{- if or (eq .Values.database.kind "sqlite") (and (not .Values.objects.url) (ne .Values.mode "observe")) }}yes{{ end -}}
 {{- end -}}
 {{- define "trimtab.objects" -}}{{ include "trimtab.state" . }}/objects{{- end -}}
 
@@ -71,7 +71,7 @@ app.kubernetes.io/managed-by: trimtab-launcher
 {{- with $v.objects.endpoint }}{{ $_ := set $objects "endpoint" . }}{{ end -}}
 {{- with $v.objects.region }}{{ $_ := set $objects "region" . }}{{ end -}}
 {{- $_ := set $own "objects" $objects -}}
-{{- else if eq $v.database.kind "postgresql" -}}
+{{- else if and (eq $v.database.kind "postgresql") (include "trimtab.hasClaim" .) -}}
 {{- $_ := set $own "objects" (dict "url" (printf "file://%s" (include "trimtab.objects" .))) -}}
 {{- end -}}
 {{- if ne $v.retraining.where "none" -}}
