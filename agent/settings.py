@@ -266,6 +266,9 @@ class RetrainSettings(_Section):
     """Start from the champion's weights rather than from scratch."""
     max_attempts: int = Field(default=3, ge=1)
     """How often a job that died is started again before its order is failed."""
+    memory_mb: int | None = Field(default=None, ge=512)
+    """Megabytes that each process of a local order may allocate; one that wants more fails with a sentence. None: no
+    bound. Kubernetes and Ray have bounds of their own."""
     launcher: Literal["local", "kubernetes", "ray"] = "local"
     """Where orders are worked off: processes of this machine, Kubernetes Jobs, or jobs of a Ray cluster
     (agent/launch/README.md)."""

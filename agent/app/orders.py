@@ -45,7 +45,7 @@ def launcher_of(settings: Settings, store: Store) -> Launcher:
     """The launcher of the settings. Raises InvalidInput when its jobs could not work."""
     retrain, home, most = settings.retrain, settings.home.absolute(), settings.retrain.max_attempts
     if retrain.launcher == "local":
-        return LocalLauncher(store, settings.home, RETRAIN, max_attempts=most)
+        return LocalLauncher(store, settings.home, RETRAIN, max_attempts=most, memory_mb=retrain.memory_mb)
     from agent.launch.remote import RemoteLauncher
 
     _reachable(settings)

@@ -56,10 +56,12 @@ class LocalLauncher:
         max_attempts: int = 3,
         threads: int | None = None,
         nice: int = NICE,
+        memory_mb: int | None = None,
     ) -> None:
         """`command` gets the order file as its last word. `threads` bounds the job's CPU threads.
 
         None leaves one core to the engine: threads that wait for each other on a shared core take far longer.
+        `memory_mb` bounds what each process of the job may allocate (RLIMIT_DATA).
         """
         self._store = store
         self._home = home
@@ -67,6 +69,7 @@ class LocalLauncher:
         self._max_attempts = max_attempts
         self._threads = threads or max(1, len(os.sched_getaffinity(0)) - 1)
         self._nice = nice
+        self._memory_mb = memory_mb
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def tick(self, now: datetime) -> str:
@@ -149,6 +152,8 @@ class LocalLauncher:
         job = _read_job(work)
         child = self._children.get(row.id)
         status = child.poll() if child is not None else None
+        if job is not None and job.pid is not None and job.boot == process.boot_id() and not job.alive:
+            process.end_orphans(job.pid)
         if (job is not None and job.alive) or lock.is_held(work) or _elsewhere(row, job, now):
             return True
         self._children.pop(row.id, None)
@@ -177,9 +182,12 @@ class LocalLauncher:
         return self._home / "orders" / order_id
 
     def _prefix(self) -> list[str]:
-        """A polite job: it yields the processor to traffic and does not spin while it waits."""
+        """A polite job: it yields the processor to traffic, does not spin while it waits, and has bounds."""
         threads = [f"OMP_NUM_THREADS={self._threads}", f"MKL_NUM_THREADS={self._threads}"]
-        return ["env", *threads, "PYTHONUNBUFFERED=1", "nice", "-n", str(self._nice)]
+        polite = ["env", *threads, "PYTHONUNBUFFERED=1", "nice", "-n", str(self._nice)]
+        if self._memory_mb is None:
+            return polite
+        return [*polite, "prlimit", "--core=0", f"--data={self._memory_mb * 2**20}", "--"]
 
 
 def _elsewhere(row: OrderRow, job: _Job | None, now: datetime) -> bool:

@@ -32,6 +32,17 @@ def boot_id() -> str:
         return ""
 
 
+def end_orphans(pid: int) -> None:
+    """Kill what is left of the group of a leader that is dead: workers, which would hold its memory and its lock.
+
+    While a group has members, the kernel gives its number to nobody else; a living process of this number is a
+    stranger, and is left alone.
+    """
+    if not Path(f"/proc/{pid}").exists():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
 def end_group(pid: int, grace_s: float) -> None:
     """End a process group: ask, wait for its leader, then kill whatever is left of it."""
     with suppress(ProcessLookupError):

@@ -38,6 +38,15 @@ try:
         print("at it", flush=True)
         if order["do"] == "wait":
             time.sleep(60)
+        if order["do"] == "orphan":
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+                os._exit(0)
+            (work / "child").write_text(str(child))
+            os.kill(os.getpid(), 9)
+        if order["do"] == "greedy":
+            bytearray(800_000_000)
         if order["do"] == "refuse":
             print("write it differently", flush=True)
             sys.exit(2)
@@ -133,6 +142,26 @@ def test_a_killed_job_is_started_again_until_it_is_hopeless(store: Store, tmp_pa
     assert "died 2 times" in row.error
     assert "at it" in row.error
     assert len(runs(tmp_path)) == 2
+
+
+def test_what_a_dead_job_left_is_ended_before_the_next_attempt(store: Store, tmp_path: Path) -> None:
+    """A worker that outlives its job holds the order's lock: it is killed, and the order goes on to its end."""
+    add(store, "orphan")
+    local = launcher(store, tmp_path, max_attempts=1)
+    local.tick(NOW)
+    until(lambda: (local.poll(NOW), store.order("o1").status)[1] == "failed")
+    worker = int((tmp_path / "orders" / "o1" / "child").read_text())
+    until(lambda: process.started_ticks(worker) is None)
+    assert not lock.is_held(tmp_path / "orders" / "o1")
+
+
+def test_a_job_has_no_more_memory_than_it_was_given(store: Store, tmp_path: Path) -> None:
+    """What wants more than its bound fails by itself, and leaves the machine alone."""
+    add(store, "greedy")
+    local = launcher(store, tmp_path, max_attempts=1, memory_mb=512)
+    local.tick(NOW)
+    until(lambda: (local.poll(NOW), store.order("o1").status)[1] == "failed")
+    assert "MemoryError" in str(store.order("o1").error)
 
 
 def test_a_refused_order_is_not_tried_again(store: Store, tmp_path: Path) -> None:
