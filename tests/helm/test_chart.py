@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.app.orders import RETRAIN_BY_ID
+from agent.app.orders import RETRAIN_BY_ID, _reachable
 from agent.launch import kubernetes
+from agent.policy.sane import check
+from agent.types import InvalidInput
 from serving import launch
 from serving.middleware import TapSettings
 from tests.helm.chart import (
@@ -81,6 +83,21 @@ def test_the_sidecar_can_read_its_settings(install: str, tmp_path: Path) -> None
         argument = next(a for a in pod(install)["containers"][0]["args"] if a.startswith("--max-lora-rank="))
         assert argument == f"--max-lora-rank={read.engine.max_lora_rank}"
         assert read.engine.url == "http://127.0.0.1:8000"
+
+
+@every_install
+def test_the_sidecar_finds_nothing_wrong_with_its_settings(
+    install: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it checks before it starts: settings that contradict each other, and what Jobs could not reach."""
+    read = settings(install, tmp_path)
+    check(read)
+    if install == "retraining":
+        monkeypatch.setenv("TRIMTAB_STORE_URL", "postgresql://trimtab@db/trimtab")
+        _reachable(read)
+        monkeypatch.delenv("TRIMTAB_STORE_URL")
+        with pytest.raises(InvalidInput, match="TRIMTAB_STORE_URL"):
+            _reachable(read)
 
 
 def test_what_the_values_say_of_the_model_reaches_the_sidecar(tmp_path: Path) -> None:
