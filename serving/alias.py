@@ -124,6 +124,7 @@ class Alias:
             await send(message)
 
         whole: Message = {"type": "http.request", "body": body, "more_body": False}
+        del message, messages, rewritten, body  # a long prompt is kept once while the app computes
         await self._app(scope, _replay([whole], receive), send_marked)
 
     def _rewrite(self, messages: list[Message], scope: Scope) -> tuple[bytes, str, str] | None:

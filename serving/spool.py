@@ -44,7 +44,7 @@ class Spool:
         self.held_bytes = 0
         self._room = buffer_bytes
         self._on_table = on_table
-        self._unacked: dict[int, bytes] = {}
+        self._unacked: dict[int, wire.Frame] = {}
         self._unsent: deque[int] = deque()
         self._link: _Link | None = None
         self._flush_due = False
@@ -61,10 +61,10 @@ class Spool:
             return 0
         return self.seq
 
-    def put(self, seq: int, frame: bytes) -> None:
+    def put(self, seq: int, frame: wire.Frame) -> None:
         """Takes the frame of an admitted number; it goes out within a few milliseconds."""
         self._unacked[seq] = frame
-        self.held_bytes += len(frame)
+        self.held_bytes += frame[0]
         self._unsent.append(seq)
         if self._link is not None and not self._flush_due and self._loop is not None:
             self._flush_due = True
@@ -142,8 +142,8 @@ class Spool:
             while self._unsent and size < BATCH_BYTES:
                 frame = self._unacked.get(self._unsent.popleft())
                 if frame is not None:
-                    batch.append(frame)
-                    size += len(frame)
+                    size += frame[0]
+                    batch += frame[1]
             self._link.writelines(batch)
 
     def on_frame(self, kind: int, payload: bytes) -> None:
@@ -152,7 +152,7 @@ class Spool:
             for seq in wire.decode_json(payload).get("seqs", ()):
                 frame = self._unacked.pop(seq, None)
                 if frame is not None:
-                    self.held_bytes -= len(frame)
+                    self.held_bytes -= frame[0]
         elif kind == wire.TABLE:
             self._on_table(wire.decode_json(payload))
 
@@ -173,7 +173,7 @@ class _Link(asyncio.Protocol):
             self._transport.write(data)
 
     def writelines(self, batch: list[bytes]) -> None:
-        """Hands several frames to the socket, without joining them where the loop knows how."""
+        """Hands the pieces of several frames to the socket, without joining them where the loop knows how."""
         if self._transport is not None:
             self._transport.writelines(batch)
 

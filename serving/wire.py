@@ -3,7 +3,8 @@
 In: captures and small JSON messages, or bytes in any chunking. Out: bytes, or `(kind, payload)` pairs.
 Must never know: sockets, event loops, what a chat completion looks like.
 
-A frame is a big-endian u32 (the length of what follows), one byte that names the kind, and the payload.
+A frame is a big-endian u32 (the length of what follows), one byte that names the kind, and the payload. The times and
+sizes of an answer's chunks stand in the machine's own byte order, since both ends run on it: packing them costs half.
 
 ===== ====== =========== ==========================================================
 kind  number direction   payload
@@ -27,7 +28,7 @@ from typing import Any
 
 from serving.errors import TrimtabError
 
-PROTOCOL = 2
+PROTOCOL = 3
 HELLO, EXCHANGE, STATS = 1, 2, 3
 TABLE, ACK = 16, 17
 
@@ -43,6 +44,10 @@ _HEAD = struct.Struct(">IB" + _FIXED_FORM)  # the frame's own head, and the fixe
 _U16 = struct.Struct(">H")
 _NONE = 0xFFFF
 _MARK_BYTES = 12
+_LONG_BYTES = 4096  # of a request: from here on it is not copied once more, into one piece with the rest
+
+Frame = tuple[int, tuple[bytes, ...]]
+"""A frame in pieces, its bytes counted: bodies stand in it as they came."""
 
 
 class WireFault(TrimtabError):
@@ -136,7 +141,7 @@ def pack_names(worker: str, method: str, path: str, alias: str | None, version: 
 @lru_cache(maxsize=256)
 def _marks(n: int) -> struct.Struct:
     """The form of `n` marks: all times, then all sizes."""
-    return struct.Struct(f">{n}d{n}I")
+    return struct.Struct(f"@{n}d{n}I")
 
 
 def pack_header(packed_name: bytes, value: bytes) -> bytes:
@@ -151,7 +156,7 @@ def pack(
     headers: Sequence[bytes], request: Sequence[bytes], request_bytes: int, response: Sequence[bytes],
     response_bytes: int, times: Sequence[float], sizes: Iterable[int], request_cut: int, response_cut: int,
     dropped: int,
-) -> bytes:  # fmt: skip
+) -> Frame:  # fmt: skip
     """The whole EXCHANGE frame from loose parts: the tap's fast way, `encode_capture` is the plain one.
 
     `names` and each header come packed; `outcome` is the index in `OUTCOMES`; `begun`, `ended` and `times` (with
@@ -165,18 +170,22 @@ def pack(
         length, EXCHANGE, seq, started_at, begun, ended, status, outcome, request_cut, response_cut, dropped,
         len(headers), n_marks, request_bytes, response_bytes,
     )  # fmt: skip
-    return b"".join((head, names, rest, _marks(n_marks).pack(*times, *sizes), *request, *response))
+    front = (head, names, rest, _marks(n_marks).pack(*times, *sizes))
+    if request_bytes < _LONG_BYTES:
+        return length + 4, (b"".join((*front, *request, *response)),)
+    return length + 4, (b"".join(front), *request, b"".join(response))
 
 
 def encode_capture(capture: Capture) -> bytes:
     """The whole EXCHANGE frame of one capture. Raises `ValueError` for an outcome that is not in `OUTCOMES`."""
     c = capture
-    return pack(
+    _, pieces = pack(
         pack_names(c.worker, c.method, c.path, c.alias, c.version), c.seq, c.started_at, 0.0, c.total_us / 1e6,
         c.status, OUTCOMES.index(c.outcome), [pack_text(name) + pack_text(value) for name, value in c.headers.items()],
         [c.request], len(c.request), [c.response], len(c.response), [at_us / 1e6 for at_us, _ in c.marks],
         [nbytes for _, nbytes in c.marks], c.request_cut, c.response_cut, c.dropped,
     )  # fmt: skip
+    return b"".join(pieces)
 
 
 class _Reader:
@@ -218,8 +227,8 @@ def decode_capture(payload: bytes) -> Capture:
         ) = reader.unpack(_FIXED)  # fmt: skip
         worker, method, path, alias, version = (reader.text() for _ in range(5))
         headers = {reader.text() or "": reader.text() or "" for _ in range(n_headers)}
-        times = struct.unpack(f">{n_marks}d", reader.take(8 * n_marks))
-        sizes = struct.unpack(f">{n_marks}I", reader.take(4 * n_marks))
+        marks = struct.unpack(f"@{n_marks}d{n_marks}I", reader.take(_MARK_BYTES * n_marks))
+        times, sizes = marks[:n_marks], marks[n_marks:]
         offsets = [round((at - begun) * 1e6) for at in times]
         total_us = round((ended - begun) * 1e6)
         request, response = reader.take(request_bytes), reader.take(response_bytes)

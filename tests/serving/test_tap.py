@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -32,7 +33,7 @@ class Basket(Spool):
     @property
     def captures(self) -> list[wire.Capture]:
         """What it was given."""
-        return [wire.decode_capture(frame[5:]) for frame in self._unacked.values()]
+        return [wire.decode_capture(b"".join(pieces)[5:]) for _, pieces in self._unacked.values()]
 
 
 def tapped(upstream: Any, cap: int = 1 << 20, room: int = 1 << 20) -> tuple[Tap, Basket]:
@@ -109,8 +110,20 @@ def test_no_credential_is_anywhere_in_the_frame() -> None:
     )
     tap, basket = tapped(Upstream())
     asyncio.run(ask(tap, CHAT, headers=[(name.encode(), b"planted-" + name.encode()) for name in secrets]))
-    (frame,) = basket._unacked.values()
-    assert b"planted" not in frame
+    ((_, pieces),) = basket._unacked.values()
+    assert b"planted" not in b"".join(pieces)
+
+
+@pytest.mark.parametrize("prompt", [10, 5000])
+def test_a_frame_in_pieces_is_as_long_as_it_says(prompt: int) -> None:
+    """A long request stands in its frame as it came, not copied; either way the frame is whole, its bytes counted."""
+    tap, basket = tapped(Upstream([b"data: x\n\n"] * 3))
+    body = json.dumps({"model": "home", "prompt": "x" * prompt}).encode()
+    asyncio.run(ask(tap, CHAT, body))
+    ((nbytes, pieces),) = basket._unacked.values()
+    assert nbytes == sum(map(len, pieces)) == basket.held_bytes
+    assert any(piece is body for piece in pieces) == (prompt > 4096)
+    assert (only(basket).request, only(basket).response) == (body, b"data: x\n\n" * 3)
 
 
 def test_a_stream_beyond_the_cap_costs_no_more_memory() -> None:

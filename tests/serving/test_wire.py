@@ -56,7 +56,7 @@ def test_json_messages_come_back() -> None:
         + wire.encode_ack([3, 4])
     )
     assert [(kind, wire.decode_json(payload)) for kind, payload in frames] == [
-        (wire.HELLO, {"worker": "ab", "pid": 7, "protocol": 2}),
+        (wire.HELLO, {"worker": "ab", "pid": 7, "protocol": 3}),
         (wire.STATS, {"seq": 5, "dropped": 1}),
         (wire.TABLE, {"aliases": {"home": {"v1": 0.9, "v2": 0.1}}}),
         (wire.ACK, {"seqs": [3, 4]}),
