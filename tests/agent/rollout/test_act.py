@@ -276,3 +276,46 @@ def test_an_object_store_that_is_away_rolls_nothing_back(tmp_path: Path, monkeyp
     assert world.status("home-v2") == "accepted"
     assert "neither in" in world.tick()
     assert world.status("home-v2") == "rejected"
+
+
+def test_a_sidecar_that_does_not_lead_follows_with_its_own_engine(world: World) -> None:
+    """It loads what is wanted, tells its own taps, and lets go, tick by tick behind the leader; it moves nothing."""
+    engine, tables = MemoryEngine(), list[Mapping[str, float]]()
+    follower = Rollout(
+        world.settings, world.store, engine, lambda table: tables.append(table["home"]), leads=lambda: False
+    )
+    world.accept()
+    moved = world.store.rollout("home")
+    assert "does not lead" in follower.tick(world.now)
+    assert world.store.rollout("home") == moved
+    for _ in range(12):
+        world.tick(6)
+        follower.tick(world.now)
+        world.serve("home-v2", 20)
+    assert tables == [
+        {"home-v1": 1.0},
+        {"home-v1": 0.9, "home-v2": 0.1},
+        {"home-v1": 0.5, "home-v2": 0.5},
+        {"home-v2": 1.0},
+    ]
+    assert engine.calls == ["load home-v1", "load home-v2", "unload home-v1"]
+
+
+def test_a_follower_that_cannot_load_stops_nobody(world: World) -> None:
+    """A folder that is damaged where the follower reads it: it says so once and keeps what it has."""
+    engine, tables = MemoryEngine(), list[Mapping[str, float]]()
+    follower = Rollout(
+        world.settings, world.store, engine, lambda table: tables.append(table["home"]), leads=lambda: False
+    )
+    follower.tick(world.now)
+    folder = world.accept()
+    for _ in range(2):
+        world.tick()
+    (folder / "adapter_model.safetensors").write_bytes(b"torn")
+    for _ in range(3):
+        assert "is not what was published" in follower.tick(world.now)
+    row = world.store.rollout("home")
+    assert row is not None
+    assert (row.challenger, row.phase in ("probe", "shift")) == ("home-v2", True)
+    assert tables == [{"home-v1": 1.0}]
+    assert [event.kind for event in world.store.events()].count("unservable") == 1
