@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.quality.calibrate import calibrate
+from retrain.bootstrap import bootstrap
 from retrain.demo.estate import Ask, Estate, Kind
 from retrain.recipe import Recipe
-from retrain.bootstrap import bootstrap
 
 SYSTEM = "home"
 ROOMS = [
