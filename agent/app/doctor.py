@@ -90,7 +90,9 @@ def _engine(settings: Settings, token: str, http: httpx.Client) -> Generator[Fin
     """Whether the middleware stands in the engine; None when no engine answers."""
     url = settings.engine.url
     if not token:
-        yield False, "token", "set TRIMTAB_TOKEN to what the engine is started with"
+        observing = settings.champion is None
+        also = "enough to observe; to move adapters " if observing else ""
+        yield None if observing else False, "token", f"{also}set TRIMTAB_TOKEN to what the engine is started with"
     if _status(lambda: http.get(f"{url}/health")) != httpx.codes.OK:
         yield False, f"engine at {url}", "start it with `trimtab serve --model FOLDER`, or set engine.url"
         return None

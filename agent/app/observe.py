@@ -134,7 +134,7 @@ class Observer:
         seen: dict[str, Any] = {
             "row": "observe",
             "facts": ["drift"] if alarm else [],
-            "version": alarm.version if alarm else "",
+            "version": alarm.version if alarm else ", ".join(versions),
         }
         return Decision(at=now, alias=alias, action=Action.HOLD, reasons=tuple(reasons), seen=seen)
 

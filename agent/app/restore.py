@@ -31,6 +31,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent.app.archive import OWN, REDACTED
 from agent.app.database import is_shared, open_store
+from agent.app.observe import under
 from agent.intake.assemble import Unreadable, assemble
 from agent.intake.attach.desk import AHEAD_S, stored_name
 from agent.intake.attach.lines import Namer, read_lines
@@ -97,6 +98,7 @@ def run(settings: Settings, files: Sequence[Path], say: Callable[[str], None]) -
         report = restore(
             store, files, redactor_of(settings), settings.alias,
             texts=settings.capture.text != "none", room=lambda: _look_for_room(settings),
+            observing=store.rollout(settings.alias) is None,
         )  # fmt: skip
         if report.stored:
             names = ", ".join(file.name for file in files)
@@ -110,7 +112,8 @@ def run(settings: Settings, files: Sequence[Path], say: Callable[[str], None]) -
     if report.n_bad > len(report.bad):
         say(f"and {report.n_bad - len(report.bad)} bad lines more")
     if not report.stored and not report.known:
-        raise InvalidInput(f"no line was good, {report.n_bad} were bad: see `trimtab import --help` for what a line is")
+        bad = f"no line was good, {report.n_bad} were bad" if report.n_bad else "there is no line in it"
+        raise InvalidInput(f"{bad}: see `trimtab import --help` for what a line is")
     say(f"{report.stored} stored, {report.known} there already, {report.n_bad} bad, {report.grades} grades")
     days = settings.capture.keep_days
     if report.oldest is not None and report.oldest < now - timedelta(days=days):
@@ -125,8 +128,11 @@ def restore(
     *,
     texts: bool = True,
     room: Callable[[], None] = lambda: None,
+    observing: bool = False,
 ) -> Report:
     """Take every line of every file; without `texts` nothing that somebody wrote, not even a correction.
+
+    While `observing` whatever a line asked for counts for the alias, as what passes a tap does.
 
     `room` is asked before each batch, and may raise. Raises InvalidInput for a file that cannot be read.
     """
@@ -140,7 +146,8 @@ def restore(
             for number, line in batch:
                 try:
                     if line.strip():
-                        taken.append(read(line, worker, number, redactor, alias, namer=namer, texts=texts))
+                        kept, grades = read(line, worker, number, redactor, alias, namer=namer, texts=texts)
+                        taken.append((under(kept, alias) if observing and kept.alias else kept, grades))
                 except BadLine as why:
                     report.refuse(f"{file}, line {number}", str(why))
             _keep(store, taken, report)

@@ -113,7 +113,7 @@ def _observing(seen: Snapshot) -> tuple[str, str]:
     """While no champion is named there is no course to be on: what is seen, and whether it drifts."""
     if seen.alarm is not None:
         return "bad", f"Observing: {seen.alarm.alarm.version} has drifted"
-    n = len(seen.answered())
+    n = len(seen.adapters)
     return "quiet", f"Observing {n} version{'s' * (n != 1)}"
 
 
@@ -212,7 +212,8 @@ def _answering(seen: Snapshot, hue: Mapping[str, int]) -> str:
 
 def _observed(seen: Snapshot, hue: Mapping[str, int]) -> str:
     """Who has answered how much, while nobody is named."""
-    answered = seen.answered()
+    known = {adapter.name for adapter in seen.adapters}
+    answered = {name: n for name, n in seen.answered().items() if name in known}
     if not answered:
         return _figure("Answering", "–", "nobody yet; no champion is named: observe only")
     whole = sum(answered.values())
@@ -284,10 +285,10 @@ def _decision(decision: Decision | None, now: datetime) -> str:
 
 def _adapters(seen: Snapshot, hue: Mapping[str, int]) -> str:
     answered = seen.answered()
-    weights = seen.rollout.weights if seen.rollout else {}
+    weights = seen.rollout.weights if seen.rollout else None
     rows = "".join(
         f"<tr><td>{_tag(a.name, hue)}</td><td><span class='state {escape(a.status)}'>{escape(a.status)}</span></td>"
-        f"<td class=number>{weights.get(a.name, 0):.0%}</td><td class=number>{answered.get(a.name, 0):,}</td>"
+        f"<td class=number>{_users(weights, a.name)}</td><td class=number>{answered.get(a.name, 0):,}</td>"
         f"<td>{escape(a.parent or '–')}</td>"
         f"<td><code title='{escape(a.digest)}'>{escape(a.digest[:12] or '–')}</code></td>"
         f"<td>{_time(a.created_at, seen.at)}</td></tr>"
@@ -296,6 +297,11 @@ def _adapters(seen: Snapshot, hue: Mapping[str, int]) -> str:
     head = "<tr><th>version<th>status<th class=number>users<th class=number>answered<th>parent<th>digest<th>made</tr>"
     body = f"<div class=scroll><table>{head}{rows}</table></div>" if rows else "<p class=none>None yet.</p>"
     return f'<section class="card"><h2>Adapters</h2>{body}</section>'
+
+
+def _users(weights: Mapping[str, float] | None, version: str) -> str:
+    """The share of users that a version answers by the alias; nobody shares while only observing."""
+    return "–" if weights is None else f"{weights.get(version, 0):.0%}"
 
 
 def _orders(orders: Iterable[OrderSeen], now: datetime) -> str:

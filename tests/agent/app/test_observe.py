@@ -22,7 +22,7 @@ from agent.settings import Settings
 from agent.store import Store, artifacts
 from agent.store.snapshot import snapshot
 from agent.store.tables import RolloutRow
-from agent.types import Exchange, Message, Outcome, RemoteFault
+from agent.types import Exchange, InvalidInput, Message, Outcome, RemoteFault
 from agent.web.page import page
 from serving import wire
 from tests.estate.monitors import agent_running, until
@@ -227,3 +227,20 @@ def _capture() -> wire.Capture:
         version=None, status=200, outcome="complete", headers={}, request=body, response=response,
         marks=((1000, len(response)),), request_cut=0, response_cut=0, total_us=2000, dropped=0,
     )  # fmt: skip
+
+
+def test_a_log_that_is_imported_is_observed_like_traffic(tmp_path: Path) -> None:
+    """Lines that name models of their own are versions under the alias; an empty file is one sentence."""
+    from agent.app.restore import run
+
+    tree = settings(home=tmp_path / "h")
+    lines = [json.dumps({"request": {"model": f"model-{n % 2}", "messages": [{"role": "user", "content": f"hi {n}"}]},
+                         "response": {"choices": [{"message": {"content": "ho"}}]}}) for n in range(10)]  # fmt: skip
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    run(tree, [tmp_path / "log.jsonl"], lambda _said: None)
+    store = Store.at(tree.home)
+    assert snapshot(store, "home", NOW, None).answered() == {"model-0": 5, "model-1": 5}
+    store.close()
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(InvalidInput, match="there is no line in it: see"):
+        run(tree, [tmp_path / "empty.jsonl"], lambda _said: None)
