@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from agent.types import InvalidInput, TrimtabError
 
@@ -48,6 +47,8 @@ EXTRAS = {"retrain": "retrain", "eval": "retrain", "demo": "demo,retrain,vllm-cp
 @app.command()
 def agent(settings: SettingsOption = None) -> None:
     """Run the sidecar: capture, profile, drift, judge, decide, roll out, export. Stops on SIGTERM or Ctrl-C."""
+    # httpx's own command line, and with it rich and pygments, is a twentieth of the start that nobody needs.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: an import of it fails, and httpx does without
     from agent.app.main import run
     from agent.settings import load
 
@@ -114,6 +115,8 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="The whole status as JSON.")] = False,
 ) -> None:
     """Say how the model is doing: who answers, drift, quality, the last decision and why."""
+    from rich.console import Console
+
     from agent.app.status import show
     from agent.settings import load
 
@@ -123,6 +126,8 @@ def status(
 @app.command()
 def doctor(settings: SettingsOption = None) -> None:
     """Check the installation piece by piece and say what to do about what is wrong. Exit 1 when anything is."""
+    from rich.console import Console
+
     from agent.app.doctor import examine
     from agent.settings import load
 

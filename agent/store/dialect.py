@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import URL, Connection, Dialect, Engine, NullPool, Table, event, make_url, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlmodel import create_engine
 
@@ -126,7 +126,11 @@ def is_sqlite(of: Engine | Connection) -> bool:
 
 def upsert(of: Engine | Connection, table: Table) -> Any:
     """An insert that can say what is to be done about a row that is there already."""
-    return sqlite.insert(table) if is_sqlite(of) else postgresql.insert(table)
+    if is_sqlite(of):
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # a tenth of a second that a start with SQLite needs not
+
+    return postgresql.insert(table)
 
 
 def positional(dialect: Dialect) -> Dialect:
