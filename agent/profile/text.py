@@ -10,7 +10,6 @@ Lengths are exact; shares and words come from the first 20,000 characters and co
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections import Counter
 from typing import NamedTuple
@@ -21,7 +20,7 @@ _MIN_COMPRESS_BYTES = 16
 _UPPER = range(0x41, 0x5B)
 _LETTERS = (*_UPPER, *range(0x61, 0x7B))
 _DIGITS = range(0x30, 0x3A)
-_BEYOND = re.compile("[^\x00-\x7f]+")
+_ASCII = bytes(range(128))
 _CLASSES = bytes(
     b"U"[0] if n in _UPPER else b"l"[0] if n in _LETTERS else b"d"[0] if n in _DIGITS else 0 for n in range(256)
 )
@@ -91,7 +90,7 @@ def _classes(text: str, raw: bytes) -> tuple[int, int, int, int]:
     letters = upper + classes.count(b"l")
     if len(raw) == len(text):
         return upper, digits, letters, 0
-    found = "".join(_BEYOND.findall(text))
+    found = raw.translate(None, _ASCII).decode("utf-8", "surrogatepass")
     for letter, times in Counter(found).items():
         upper += times * letter.isupper()
         digits += times * letter.isdecimal()
