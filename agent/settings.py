@@ -45,6 +45,9 @@ class HttpSettings(_Section):
     """Address to listen on; loopback by default, because the status page shows redacted texts."""
     port: int = Field(default=8321, ge=0, le=65535)
     """Port to listen on; 0 takes a free one and writes it to `<home>/agent.json`."""
+    hosts: tuple[str, ...] = ()
+    """Names, without port, by which browsers come to the status page, beside `localhost` and every address: that of a
+    proxy or an ingress. Any other name is refused, because a foreign page may have made it point here."""
 
 
 class CaptureSettings(_Section):

@@ -283,6 +283,7 @@ class Agent:
             self.store, self.settings.alias, redact=self._redact, render_metrics=self.monitors.text,
             render_openmetrics=self.monitors.openmetrics, feedback=self._feedback, live=self._live,
             reports=self.settings.home / "reports", now=now, hashed_id=self._hashed_id,
+            hosts=(self.settings.http.host, *self.settings.http.hosts),
         )  # fmt: skip
         attach(app, self.doors, self._attach_token)
         alerts(app, lambda document: self.asks.take(document, now()), self._alert_token)

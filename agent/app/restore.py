@@ -50,8 +50,6 @@ from agent.types import Exchange, Features, Grade, InvalidInput
 BATCH_LINES = 256
 LONGEST_LINE_BYTES = 32 << 20
 BAD_TOLD = 20
-VERSION = "imported"
-"""The version of a line that names none: no detector watches it, and training reads it like any other."""
 _GZIP = b"\x1f\x8b"
 _EXCHANGE, _GRADE = TypeAdapter(Exchange), TypeAdapter(Grade)
 _FIELDS = frozenset(f.name for f in fields(Exchange)) - OWN
@@ -214,7 +212,7 @@ def _read(
         exchange,
         id=stored_name(offer.id, redactor),
         alias=exchange.alias or alias,
-        version=exchange.version or VERSION,
+        version=exchange.version or exchange.alias or alias,  # as a door of `attach` reads it
         user=offer.user or exchange.user,
         conversation=offer.conversation or exchange.conversation,
         ttft_s=offer.ttft_s,

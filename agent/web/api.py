@@ -8,7 +8,7 @@ Must never know: how metrics are rendered, how feedback is kept, what is running
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,15 +66,17 @@ def create_app(
     render_openmetrics: Callable[[], bytes] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     hashed_id: Callable[[str], str] = str,
+    hosts: Collection[str] = (),
 ) -> FastAPI:
     """The application.
 
     `redact` passes over a correction before `feedback(exchange_id=, correct=, correction=, source=)` keeps it;
     `live()` adds what only the process knows (`weights` of the alias among it); `reports` is the folder of
-    Evidently pages; `hashed_id` says under which id an exchange is stored whose own may not be.
+    Evidently pages; `hashed_id` says under which id an exchange is stored whose own may not be; `hosts` are the names
+    by which browsers may come.
     """
     app = FastAPI(title="Trimtab", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Porch, roomy=ROOMY)
+    app.add_middleware(Porch, roomy=ROOMY, hosts=hosts)
     _refusals(app)
     _metrics(app, render_metrics, render_openmetrics)
     _probes(app, store)

@@ -23,18 +23,26 @@ REPEAT_S = 60.0
 
 
 class Connection(H11Protocol):
-    """One connection; cut off at once where there are too many, and later when it asks for nothing."""
+    """One connection; where there are too many, the one that has been sending its request longest makes room."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count it in, or cut it off."""
+        """Count it in, and cut off the slowest, itself when all others are being answered."""
         super().connection_made(transport)
+        self.since_s = asyncio.get_running_loop().time()
         if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
-        else:
+            others = [c for c in self.connections if isinstance(c, Connection) and c is not self and c.waits]
+            min(others, key=lambda c: c.since_s, default=self).transport.abort()
+        if not transport.is_closing():
             asyncio.get_running_loop().call_later(IDLE_S, self._close_if_idle)
 
+    @property
+    def waits(self) -> bool:
+        """True while nothing is being answered: the request is not whole yet, or none is there. Not once it closes."""
+        cycle = getattr(self, "cycle", None)  # typed as never None
+        return not self.transport.is_closing() and (cycle is None or cycle.more_body or cycle.response_complete)
+
     def _close_if_idle(self) -> None:
-        if getattr(self, "cycle", None) is None and not self.transport.is_closing():  # typed as never None
+        if getattr(self, "cycle", None) is None and not self.transport.is_closing():
             self.transport.close()
 
 

@@ -199,7 +199,7 @@ def test_the_short_form_passes_the_choke_point(other: Store, tmp_path: Path) -> 
     assert report.stored == 2
     assert "ada@" not in repr(found)
     assert (found.prompt, found.answer) == ("mail [EMAIL]", "sent to [EMAIL]")
-    assert (found.user, found.alias, found.version) == (REDACTOR.hash("ada"), "home", "imported")
+    assert (found.user, found.alias, found.version) == (REDACTOR.hash("ada"), "home", "home")
     assert (found.worker, found.seq) == (second.worker, 1)
     assert found.id.startswith("line-")
     assert found.worker.startswith("import-")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
 import uvicorn
+from starlette.types import Message
 
 from agent.web import connections
 from agent.web.connections import Connection, Rarely
@@ -18,6 +20,13 @@ async def hello(scope: object, receive: object, send: object) -> None:
     """An application that answers all the same."""
     await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]
     await send({"type": "http.response.body", "body": b"hello"})  # type: ignore[operator]
+
+
+async def reading(scope: object, receive: Callable[[], Awaitable[Message]], send: object) -> None:
+    """An application that wants the whole request first."""
+    while (await receive()).get("more_body"):
+        pass
+    await hello(scope, receive, send)
 
 
 def test_idle_connections_go_and_too_many_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +51,35 @@ def test_idle_connections_go_and_too_many_are_cut_off(monkeypatch: pytest.Monkey
         return answer.status_code
 
     assert asyncio.run(scene()) == 200
+
+
+def test_who_sends_slowly_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many requests trickle in, a new one is answered: the slowest is cut off, not the newcomer."""
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
+
+    async def scene() -> tuple[list[int], list[bool]]:
+        listener = socket.create_server(("127.0.0.1", 0))
+        address = listener.getsockname()
+        server = uvicorn.Server(uvicorn.Config(reading, log_level="warning", lifespan="off", http=Connection))
+        serving = asyncio.create_task(server.serve([listener]))
+        slow = [await asyncio.open_connection(*address) for _ in range(3)]
+        for (_, writer), begun in zip(
+            slow, (b"", b"GET / HT", b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nab"), strict=True
+        ):
+            writer.write(begun)
+            await writer.drain()
+        codes = []
+        for _ in range(2):
+            async with httpx.AsyncClient(timeout=30) as client:
+                codes.append((await client.get(f"http://127.0.0.1:{address[1]}/")).status_code)
+        gone = await asyncio.wait_for(slow[0][0].read(), 10)
+        for _, writer in slow:
+            writer.close()
+        server.should_exit = True
+        await serving
+        return codes, [gone == b""]
+
+    assert asyncio.run(scene()) == ([200, 200], [True])
 
 
 def test_the_same_record_is_logged_once_a_minute() -> None:

@@ -28,7 +28,14 @@ def app(tmp_path: Path) -> Iterator[FastAPI]:
     """An application over an empty store."""
     store = Store.at(tmp_path)
     yield create_app(
-        store, "home", redact=str, render_metrics=bytes, feedback=lambda **_: None, live=dict, reports=tmp_path
+        store,
+        "home",
+        redact=str,
+        render_metrics=bytes,
+        feedback=lambda **_: None,
+        live=dict,
+        reports=tmp_path,
+        hosts=["Agent"],
     )
     store.close()
 
@@ -64,7 +71,7 @@ def test_a_body_that_does_not_come_is_given_up(app: FastAPI, monkeypatch: pytest
     assert post(app, _chunks(5, 1, 0.05)).status_code == 408
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://agent:9999"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://agent:9999", "http://[agent]:8800"])
 def test_another_page_cannot_post(app: FastAPI, origin: str) -> None:
     """A browser says which page sends: of another origin it is a 403 on every path that takes posts."""
     for path in ("/v1/feedback", "/v1/exchanges", "/v1/traces", "/v1/alerts"):
@@ -76,3 +83,28 @@ def test_programs_and_the_own_page_can_post(app: FastAPI) -> None:
     """Without an origin, or with the agent's own, a request reaches its route."""
     for headers in (JSON, JSON | {"origin": "http://agent:8800"}, JSON | {"origin": "https://AGENT:8800"}):
         assert post(app, FEEDBACK, headers).status_code == 404, headers
+
+
+NAMES = {
+    "127.0.0.1:8321": True, "[::1]:8321": True, "localhost:8321": True, "trimtab.localhost": True, "agent:1": True,
+    "AGENT.": True,
+    "evil.example:8321": False, "127.0.0.1.evil.example": False, "localhost.evil.example": False, "notlocalhost": False,
+    "agent.evil.example": False, "1.2.3.4.5": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "known"), NAMES.items())
+def test_a_browser_must_know_the_agents_name(app: FastAPI, host: str, known: bool) -> None:
+    """A page whose name was made to point at the agent reads no text of it; programs may call it what they like."""
+
+    async def go() -> list[int]:
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers={"host": host}) as client:
+            shown = [await client.get(path) for path in ("/v1/status", "/reports/none.html")]
+            page = {"origin": f"http://{host}"} | JSON
+            sent = await client.post("/v1/feedback", content=FEEDBACK, headers=page)
+            free = [await client.get("/metrics"), await client.post("/v1/feedback", content=FEEDBACK, headers=JSON)]
+            assert all(known or "http.hosts" in answer.json()["error"] for answer in (*shown, sent))
+            return [answer.status_code for answer in (*shown, sent, *free)]
+
+    assert asyncio.run(go()) == ([200, 404, 404] if known else [403] * 3) + [200, 404]
