@@ -19,7 +19,7 @@ from sqlmodel import col, select, update
 from agent.policy.decide import is_news
 from agent.quality.room import estimate_once
 from agent.settings import Settings
-from agent.store import Store, tally
+from agent.store import Store
 from agent.store.tables import AdapterRow, AlarmRow, DecisionRow, EventRow, ExchangeRow, ExchangeTallyRow
 from agent.types import Action, AdapterVersion, Decision, Exchange, RemoteFault
 
@@ -27,6 +27,8 @@ UNVERIFIED = "unverified"
 """Status of a version that was seen to answer, and that nobody has named, sealed or evaluated."""
 STATE = "observe"
 SAYS = "observe only: no champion named"
+LATELY_ROWS = 5_000
+"""Newest exchanges whose versions are looked up at a start."""
 LOOK_S = 10.0
 """Seconds between two questions to the engine what it serves."""
 MOST_VERSIONS = 100
@@ -55,9 +57,7 @@ class Observer:
         self._looked_at: datetime | None = None
         self._turn = 0
         if self.observing:
-            with store.engine.connect() as connection:
-                counted = tally.exchanges(connection)
-            self._notice(one.version for one in counted if one.alias == settings.alias)
+            self._notice(self._answered_lately())
 
     def add(self, exchanges: Sequence[Exchange]) -> int:
         """Store what passed; while observing all of it counts for the alias."""
@@ -96,6 +96,15 @@ class Observer:
         for name, folder in served.items():
             if name not in self._known and name not in (judge, self._settings.alias):
                 self._seen[name] = folder
+
+    def _answered_lately(self) -> Sequence[str]:
+        """What the last process may have seen and not named."""
+        query = select(ExchangeRow.version).distinct()
+        answered = (ExchangeRow.alias == self._settings.alias, ExchangeRow.status == _OK)
+        with self._store.transaction() as session:
+            return session.exec(
+                query.where(*answered, col(ExchangeRow.rowid) > self._store.last_rowid() - LATELY_ROWS)
+            ).all()
 
     def _notice(self, names: Iterable[str]) -> None:
         for name in names:

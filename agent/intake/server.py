@@ -30,7 +30,7 @@ from agent.types import Exchange, Outcome
 from serving import wire
 
 BATCH_EXCHANGES = 256
-BATCH_S = 0.05
+BATCH_S = 0.1
 INBOX_BYTES = 16 * 1024 * 1024
 READ_BYTES = 256 * 1024
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.1, 5.0

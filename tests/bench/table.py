@@ -1,6 +1,6 @@
 """`python -m tests.bench.table`: the figures of the last run as Markdown tables, between markers of the READMEs.
 
-In: `.trimtab/bench/bench.json`. Out: `<!-- bench:NAME -->` ... `<!-- /bench -->` filled anew in the three READMEs that
+In: `.trimtab/bench/bench.json`. Out: `<!-- bench:NAME -->` ... `<!-- /bench -->` filled anew in the READMEs that
 have them. Must never know: how anything was measured. A README without a marker stays as it is.
 """
 
@@ -15,7 +15,9 @@ from typing import Any
 
 from tests.bench.figures import OUT, ROOT, say, shown
 
-READMES = ("serving/README.md", "agent/profile/README.md", "agent/drift/README.md", "retrain/README.md")
+READMES = (
+    "serving/README.md", "agent/README.md", "agent/profile/README.md", "agent/drift/README.md", "retrain/README.md",
+)  # fmt: skip
 _PLACE = re.compile(r"(<!-- bench:(?P<name>[a-z]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 Part = Mapping[str, Any]
 

@@ -163,10 +163,13 @@ def test_counts_that_were_folded_move_with_the_alias(store: Store) -> None:
 def test_versions_are_bounded_and_restarts_know_them(store: Store) -> None:
     """Names without end make no rows without end; what passed before a restart gets its row after it."""
     observer, _ = look(store, settings())
+    observer.add([exchange(9000, "a-name-that-nobody-serves", status=404)])
     observer.add([exchange(n, f"model-{n}") for n in range(1, MOST_VERSIONS + 20)])
     observer, steer = look(store, settings())
     steer.tick(NOW)
-    assert len(store.adapters("home")) == MOST_VERSIONS
+    named = [version.name for version in store.adapters("home")]
+    assert len(named) == MOST_VERSIONS
+    assert "a-name-that-nobody-serves" not in named
 
 
 def test_what_the_engine_serves_is_there_before_it_answers(store: Store) -> None:
