@@ -139,12 +139,17 @@ class RemoteLauncher:
         if row.attempts >= self._max_attempts:
             self._fail(row.id, f"the job of attempt {row.attempts}, the last, {how}", now)
             return False
+        if not self._start(row, now):
+            return False
         said = f"the job of {row.id} {how}; started again, attempt {row.attempts + 1}"
         self._store.record("job_restarted", said, now, order=row.id)
-        return self._start(row, now)
+        return True
 
     def _start(self, row: OrderRow, now: datetime) -> bool:
-        """The attempt is counted first: should the sidecar die in between, the next one finds no job and starts it."""
+        """The attempt is counted first: should the sidecar die in between, the next one finds no job and starts it.
+
+        Where the cluster does not answer, it is not counted: the next look tries the same attempt, under the same name.
+        """
         attempt = row.attempts + 1
         self._store.update_order(
             row.id, status="running", attempts=attempt, pid=None, error=None,
@@ -155,6 +160,15 @@ class RemoteLauncher:
         except InvalidInput as refusal:
             self._fail(row.id, str(refusal), now)
             return False
+        except RemoteFault:
+            self._store.update_order(
+                row.id,
+                status=row.status,
+                attempts=row.attempts,
+                started_at=row.started_at,
+                heartbeat_at=row.heartbeat_at,
+            )
+            raise
         return True
 
     def _fail(self, order_id: str, reason: str, now: datetime) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from agent.app.orders import launcher_of
 from agent.launch.kubernetes import QUEUE, Kubernetes, job_name
-from agent.launch.remote import RemoteLauncher, State
+from agent.launch.remote import RemoteLauncher, Seen, State
 from agent.settings import KubernetesSettings, RaySettings, Settings
 from agent.store import Store
 from agent.store.tables import OrderRow
@@ -149,6 +149,43 @@ def test_a_silent_job_is_told_of_once(kube: Kube, tmp_path: Path) -> None:
     store.update_order("o1", status="failed", error="a person said so")
     launcher.tick(NOW)
     assert kube.list("jobs", "default", "")["items"] == []
+    store.close()
+
+
+class Unready:
+    """A cluster that lists its jobs and cannot take one yet, as Ray's head in its first seconds."""
+
+    name = "Ray"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    def jobs(self) -> dict[str, Seen]:
+        """None."""
+        return {}
+
+    def start(self, order_id: str, attempt: int) -> None:
+        """Not now."""
+        self.asked.append((order_id, attempt))
+        raise RemoteFault("No available agent to submit job, please try again later")
+
+    def end(self, order_id: str) -> None:
+        """Nothing to end."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_a_cluster_that_is_not_ready_costs_no_attempt(tmp_path: Path) -> None:
+    """The same attempt is asked for again until it is taken; the order waits."""
+    store, cluster = Store.at(tmp_path), Unready()
+    with store.transaction() as session:
+        session.add(OrderRow(id="o1", alias="a", status="open", reason="r", document={}, opened_at=NOW))
+    launcher = RemoteLauncher(store, cluster)
+    for _ in range(5):
+        assert "try again later" in launcher.tick(NOW)
+    row = store.order("o1")
+    assert (set(cluster.asked), row.status, row.attempts, store.events()) == ({("o1", 1)}, "open", 0, [])
     store.close()
 
 
