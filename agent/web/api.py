@@ -43,6 +43,10 @@ REPORT_POLICY = (
 """A report is a page of its own scripts: it runs alone, without this origin and without the network."""
 
 
+MAX_SOURCES = 50
+"""Kinds of feedback: each becomes a label of metrics, and a line of the page."""
+
+
 class Feedback(BaseModel):
     """A person's word (or a recogniser's, standing in for one) on one answer."""
 
@@ -52,6 +56,21 @@ class Feedback(BaseModel):
     correct: bool
     correction: str | None = Field(default=None, max_length=100_000)
     source: str = Field(default="feedback", pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}$")
+
+
+class _Sources:
+    """Who gave feedback so far; the store is asked once."""
+
+    def __init__(self, look: Callable[[], Snapshot]) -> None:
+        self._look = look
+        self.known: set[str] = set()
+
+    def check(self, source: str) -> None:
+        """Raises InvalidInput for a new source when there are enough."""
+        if not self.known:
+            self.known.update(given.source for given in self._look().grades if given.truth)
+        if source not in self.known and len(self.known) >= MAX_SOURCES:
+            raise InvalidInput(f"there are {MAX_SOURCES} sources already: use one of them, such as {min(self.known)!r}")
 
 
 def create_app(
@@ -81,6 +100,8 @@ def create_app(
     _metrics(app, render_metrics, render_openmetrics)
     _probes(app, store)
 
+    sources = _Sources(lambda: snapshot(store, alias, now(), charts=False))
+
     def look() -> tuple[Snapshot, dict[str, Any]]:
         known = live()
         return snapshot(store, alias, now(), known.get("weights")), known
@@ -105,8 +126,10 @@ def create_app(
             )
         if redact(said.source) != said.source:
             raise InvalidInput("source looks private: name the kind of source, such as `support`, not a person")
+        sources.check(said.source)
         correction = None if said.correction is None else redact(said.correction)
         feedback(exchange_id=stored, correct=said.correct, correction=correction, source=said.source)
+        sources.known.add(said.source)
         return {"stored": True}
 
     @app.get("/reports/{name}")

@@ -13,6 +13,7 @@ import pytest
 
 from agent.store import Store
 from agent.types import InvalidInput, RemoteFault
+from agent.web import api
 from agent.web.api import create_app
 from tests.estate import story
 
@@ -277,3 +278,13 @@ def test_an_empty_store_has_a_page(tmp_path: Path, desk: Desk) -> None:
     )
     assert "Waiting for traffic" in call(app, "GET", "/").text
     store.close()
+
+
+def test_sources_of_feedback_are_few(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new name with every label makes no endless list: known ones go on, others are told to use those."""
+    stored = {given["source"] for given in call(app, "GET", "/v1/status").json()["grades"] if given["truth"]}
+    monkeypatch.setattr(api, "MAX_SOURCES", len(stored) + 1)
+    names = ["support", "robot-1", "support"]
+    answers = [call(app, "POST", "/v1/feedback", json=GOOD | {"source": name}) for name in names]
+    assert [answer.status_code for answer in answers] == [200, 422, 200]
+    assert "use one of them" in answers[1].json()["error"]
