@@ -89,7 +89,7 @@ class Estate:
         )  # fmt: skip
 
         async def ask() -> httpx.Response:
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://a") as client:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1") as client:
                 return await client.request(method, path)
 
         said = asyncio.run(ask())
