@@ -78,6 +78,7 @@ def test_the_sidecar_can_read_its_settings(install: str, tmp_path: Path) -> None
     read = settings(install, tmp_path)
     assert read.home == Path("/var/lib/trimtab/home")
     assert (read.http.host, read.http.port) == ("0.0.0.0", 8321)  # noqa: S104  # inside the pod
+    assert ("Service", read.http.hosts[0]) in manifests(install)  # browsers may come by the service's name
     assert read.alias == {"full": "support", "observe": "support", "retraining": "support"}.get(install, "home")
     if install not in ("attach", "observe"):
         argument = next(a for a in pod(install)["containers"][0]["args"] if a.startswith("--max-lora-rank="))

@@ -58,7 +58,11 @@ app.kubernetes.io/managed-by: trimtab-launcher
 {{- define "trimtab.settings" -}}
 {{- $v := .Values -}}
 {{- $suggested := dict "notify" (dict "runbook" $v.prometheusRule.runbook) -}}
-{{- $own := dict "home" (include "trimtab.home" .) "http" (dict "host" "0.0.0.0" "port" 8321) -}}
+{{- $name := printf "%s-agent" (include "trimtab.name" .) -}}
+{{- $inside := printf "%s.%s.svc" $name .Release.Namespace -}}
+{{- $hosts := list $name (printf "%s.%s" $name .Release.Namespace) $inside (printf "%s.cluster.local" $inside) -}}
+{{- $hosts = concat $hosts (dig "http" "hosts" list $v.agent.settings) -}}
+{{- $own := dict "home" (include "trimtab.home" .) "http" (dict "host" "0.0.0.0" "port" 8321 "hosts" $hosts) -}}
 {{- if and $v.model.existingClaim $v.model.champion -}}
 {{- $_ := set $own "champion" (printf "%s/%s" $v.model.mountPath $v.model.champion) -}}
 {{- end -}}
