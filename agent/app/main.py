@@ -139,6 +139,7 @@ class Agent:
             settings=settings, store=self.store, gate=self.gate, intake=self.intake, loops=self.loops,
             pulse=self.pulse, shares=lambda: self.rollout.shares, now=now, started_at=self.started_at,
             judging=self.judge is not None, lock=Lock(),
+            leads=lambda: not self.pod or self.leader.leading,
             more=lambda: self.asks.figures() | self.notices.figures() | self._limits(),
         )  # fmt: skip
         self._loop: asyncio.AbstractEventLoop | None = None

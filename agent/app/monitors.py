@@ -45,6 +45,7 @@ class Monitors:
     now: Callable[[], datetime]
     started_at: datetime
     judging: bool
+    leads: Callable[[], bool]
     more: Callable[[], Mapping[str, object]] = dict
     """Further fields of `ProcessInfo`: of the alerts that came in and the messages that went out."""
     lock: Lock
@@ -74,6 +75,7 @@ class Monitors:
             version=own_version(),
             started_at=self.started_at,
             resident_bytes=resident_bytes(),
+            leads=self.leads(),
             judge_enabled=self.judging,
             quality_floor=quality.floor,
             quality_objective=quality.objective,

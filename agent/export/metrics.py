@@ -18,7 +18,7 @@ from prometheus_client.samples import Exemplar
 
 from agent.export.exemplars import EXEMPLARS, Marks
 from agent.export.reads import READS, Known, ProcessInfo, Sample
-from agent.export.table import METRICS, Metric, reference
+from agent.export.table import METRICS, OF_EACH, Metric, reference
 from agent.store.figures import Mark
 
 __all__ = ["METRICS", "Known", "Metric", "ProcessInfo", "bounded", "reference", "render"]
@@ -69,9 +69,11 @@ class _Reading(Collector):
         return []
 
     def collect(self) -> Iterator[Family]:
-        """One family a metric; what was left out is counted as it goes."""
+        """One family a metric; what was left out is counted as it goes. The fleet's are the leader's."""
         left_out = 0
         for metric in METRICS:
+            if metric.name not in OF_EACH and not self._known.process.leads:
+                continue
             samples = [((), float(left_out))] if metric.name == LEFT_OUT else list(READS[metric.name](self._known))
             kept, over = bounded(metric, samples)
             left_out += over

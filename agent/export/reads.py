@@ -23,6 +23,7 @@ Sample = tuple[tuple[str, ...], float]
 class ProcessInfo:
     """What the sidecar knows of itself and of its settings; everything else comes from the store.
 
+    `leads` is false for a follower among the sidecars of one database.
     `loop_lag_s` is how long ago each loop finished a round, `loop_round_s` how long that took, in seconds;
     `loop_faults` counts what its outer ring caught; `event_loop_lag_s` is the longest wait of the last minute.
     `text_paused` and `text_dropped` say that texts are not stored for want of room, and of how many exchanges.
@@ -34,6 +35,7 @@ class ProcessInfo:
     version: str
     started_at: datetime
     resident_bytes: int
+    leads: bool = True
     judge_enabled: bool = False
     quality_floor: float | None = None
     quality_objective: float | None = None

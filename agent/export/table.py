@@ -150,13 +150,38 @@ SIDECAR = (
 # fmt: on
 
 METRICS: tuple[Metric, ...] = (*CAPTURE, *DRIFT, *QUALITY, *COURSE, *SIDECAR)
+OF_EACH = frozenset(
+    {
+        "trimtab_capture_taps",
+        "trimtab_intake_queue_exchanges",
+        "trimtab_intake_queue_bytes",
+        "trimtab_intake_corrupt_total",
+        "trimtab_intake_given_up_total",
+        "trimtab_store_faults_total",
+        "trimtab_text_paused",
+        "trimtab_text_dropped_total",
+        "trimtab_build_info",
+        "trimtab_start_time_seconds",
+        "trimtab_resident_memory_bytes",
+        "trimtab_event_loop_lag_seconds",
+        "trimtab_loop_lag_seconds",
+        "trimtab_loop_round_seconds",
+        "trimtab_loop_faults_total",
+        "trimtab_notifications_sent_total",
+        "trimtab_notifications_failed_total",
+        "trimtab_export_left_out",
+    }
+)
+"""What each sidecar exports of itself. All else is the fleet's: of several sidecars on one database the leader alone
+exports it, so that sums over pods count nothing twice."""
 
 
 def reference() -> str:
     """The table as Markdown, for the README of this room."""
-    lines = ["| metric | type | unit | labels | most series | meaning |", "|---|---|---|---|---|---|"]
+    lines = ["| metric | type | unit | labels | of | most series | meaning |", "|---|---|---|---|---|---|---|"]
     for metric in METRICS:
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
-        cells = (f"`{metric.name}`", metric.kind, metric.unit, labels, str(metric.most), metric.help)
+        of = "each sidecar" if metric.name in OF_EACH else "the fleet"
+        cells = (f"`{metric.name}`", metric.kind, metric.unit, labels, of, str(metric.most), metric.help)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

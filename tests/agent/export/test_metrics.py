@@ -16,6 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from agent.export.exemplars import EXEMPLARS
 from agent.export.metrics import LABEL_CHARS, METRICS, Known, Metric, ProcessInfo, bounded, reference, render
 from agent.export.reads import READS
+from agent.export.table import OF_EACH
 from agent.store import Store
 from agent.store.figures import MISMATCHES, figures
 from agent.store.snapshot import snapshot
@@ -115,6 +116,16 @@ def test_every_declared_metric_is_exported_and_no_other(store: Store) -> None:
         assert {key for key, _ in labels} == declared[name]
     missing = set(declared) - {name for name, _ in samples}
     assert missing == NOT_IN_THE_STORY
+
+
+def test_a_follower_exports_itself_and_leaves_the_fleet_to_the_leader(store: Store) -> None:
+    """Sums over the pods of one database must count nothing twice."""
+    story.tell(store)
+    seen = known(store)
+    everything = parse(render(seen).decode())[0]
+    follower = parse(render(replace(seen, process=replace(seen.process, leads=False))).decode())[0]
+    assert {name for name, _ in follower} == {name for name, _ in everything} & OF_EACH
+    assert follower.items() <= everything.items()
 
 
 def test_the_numbers_are_those_of_the_store(store: Store) -> None:
