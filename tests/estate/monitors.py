@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -23,17 +22,11 @@ import yaml
 
 from agent.app.main import Agent, usable_port
 from agent.settings import Settings
+from retrain.demo.process import free_port
 from tests.needs import need
 
 PROMETHEUS = "sudo apt-get install -y --no-install-recommends prometheus"
 ALERTMANAGER = "sudo apt-get install -y --no-install-recommends prometheus-alertmanager"
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(true: Callable[[], Any], within_s: float = 240.0, every_s: float = 0.2) -> Any:

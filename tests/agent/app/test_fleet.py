@@ -36,8 +36,8 @@ from agent.types import Grade, RemoteFault
 from serving.middleware import TapSettings, Trimtab
 from tests.agent.intake.test_restart import app, ask, until
 from tests.agent.store.traffic import START, exchange
-from tests.estate.monitors import free_port
 from tests.estate.postgres import Postgres
+from tests.estate.server import free_port
 
 DAY = timedelta(days=1)
 
