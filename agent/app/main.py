@@ -261,11 +261,11 @@ class Agent:
         }
 
     def _limits(self) -> dict[str, object]:
-        known, held = self._policy(), frozen(self.store, now())
+        known = self._policy()
         used = {name: known[name] for name in ("gpu_hours", "judge_money")}
         return {
             "budgets": {name: one["spent"] / one["budget"] for name, one in used.items() if one["budget"]},
-            "frozen_at": held.at if held else None,
+            "frozen_at": datetime.fromisoformat(held["at"]) if (held := known["frozen"]) else None,
         }
 
     def _policy(self) -> dict[str, Any]:
