@@ -151,10 +151,11 @@ class LocalLauncher:
         work = self._work(row.id)
         job = _read_job(work)
         child = self._children.get(row.id)
+        alive = job is not None and job.alive
         status = child.poll() if child is not None else None
-        if job is not None and job.pid is not None and job.boot == process.boot_id() and not job.alive:
+        if job is not None and job.pid is not None and job.boot == process.boot_id() and not alive:
             process.end_orphans(job.pid)
-        if (job is not None and job.alive) or lock.is_held(work) or _elsewhere(row, job, now):
+        if alive or (child is not None and status is None) or lock.is_held(work) or _elsewhere(row, job, now):
             return True
         self._children.pop(row.id, None)
         row = self._store.order(row.id)

@@ -144,6 +144,26 @@ def test_a_killed_job_is_started_again_until_it_is_hopeless(store: Store, tmp_pa
     assert len(runs(tmp_path)) == 2
 
 
+def test_a_job_that_dies_during_a_look_is_reaped(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a look asks first, a process that dies between two questions leaves neither a zombie nor a warning."""
+    add(store, "wait")
+    local = launcher(store, tmp_path)
+    local.tick(NOW)
+    until(lambda: len(runs(tmp_path)) == 1)
+    first = local._children["o1"]
+    asked = process.started_ticks
+
+    def dies_now(pid: int) -> int | None:
+        if pid == first.pid and asked(pid) is not None:
+            os.killpg(pid, signal.SIGKILL)
+            until(lambda: asked(pid) is None)
+        return asked(pid)
+
+    monkeypatch.setattr(process, "started_ticks", dies_now)
+    until(lambda: (local.poll(NOW), len(runs(tmp_path)))[1] == 2)
+    assert first.returncode == -signal.SIGKILL
+
+
 def test_what_a_dead_job_left_is_ended_before_the_next_attempt(store: Store, tmp_path: Path) -> None:
     """A worker that outlives its job holds the order's lock: it is killed, and the order goes on to its end."""
     add(store, "orphan")
