@@ -195,8 +195,9 @@ class PolicySettings(_Section):
     judge_price: float | None = Field(default=None, gt=0)
     """What a million tokens of the judge cost."""
     quiet_hours: tuple[Annotated[str, Field(max_length=100)], ...] = ()
-    """Times in which no order is opened and no canary begins, such as `mon-fri 08:00-20:00`, `sat,sun 00:00-24:00` or
-    `22:00-06:00` (every day, over midnight), by the clock on the wall of `time_zone`. Rolling back goes on."""
+    """Times in which no order is opened, no canary begins and one that has begun stays at its share: such as
+    `mon-fri 08:00-20:00`, `sat,sun 00:00-24:00` or `22:00-06:00` (every day, over midnight), by the clock on the wall
+    of `time_zone`. Rolling back goes on."""
     time_zone: str | None = None
     """The zone of `quiet_hours`, by its IANA name: `Europe/Berlin`, `UTC`."""
 

@@ -49,7 +49,7 @@ from agent.intake.names import read_names
 from agent.intake.redact import Redactor
 from agent.intake.sample import Sample
 from agent.intake.server import IntakeServer
-from agent.policy.decide import may_begin
+from agent.policy.decide import held
 from agent.policy.hours import quiet
 from agent.policy.sane import check
 from agent.profile.features import features
@@ -201,8 +201,8 @@ class Agent:
             self._loop.call_soon_threadsafe(self.intake.push_table, table)
 
     def _held(self, at: datetime) -> str | None:
-        held = frozen(self.store, at)
-        return may_begin(self.settings, held.words if held else None, at)
+        stopped = frozen(self.store, at)
+        return held(self.settings, stopped.words if stopped else None, at)
 
     def _freeze(self, by: str, reason: str, hours: float | None) -> str:
         at = now()

@@ -106,13 +106,12 @@ alert asks for anything."""
 
 # fmt: off
 TABLE: tuple[Row, ...] = (
-    _row("frozen",  Action.FROZEN,    "frozen worse",  "stopped by a person: a failing version stays"),
-    _row("frozen",  Action.FROZEN,    "frozen back",   "stopped by a person: an alert asks in vain to roll back"),
-    _row("frozen",  Action.FROZEN,    "frozen cause",  "stopped by a person: no order in spite of a cause"),
-    _row("frozen",  Action.FROZEN,    "frozen drift",  "stopped by a person: drift is only looked at"),
-    _row("frozen",  Action.FROZEN,    "frozen",        "stopped by a person: nothing is done by itself"),
     _row("worse",   Action.ROLL_BACK, "worse",         "the newest version is worse than the one it replaces"),
     _row("back",    Action.ROLL_BACK, "back",          "an alert asks to go back to the version before"),
+    _row("frozen",  Action.FROZEN,    "frozen trial",  "stopped by a person: the version on trial stays where it is"),
+    _row("frozen",  Action.FROZEN,    "frozen cause",  "stopped by a person: no order in spite of a cause"),
+    _row("frozen",  Action.FROZEN,    "frozen drift",  "stopped by a person: drift is only looked at"),
+    _row("frozen",  Action.FROZEN,    "frozen",        "stopped by a person: nothing new begins by itself"),
     _row("canary",  Action.CANARY,    "trial",         "a new version is on trial"),
     _row("running", Action.WATCH,     "cause running", "waits for the order that is in flight"),
     _row("moving",  Action.WATCH,     "cause moving",  "waits for the end of the rollout"),
@@ -190,12 +189,12 @@ def low_since(last_seen: Mapping[str, object] | None, version: str) -> datetime 
     return datetime.fromisoformat(kept) if isinstance(kept, str) else None
 
 
-def may_begin(settings: Settings, frozen: str | None, at: datetime) -> str | None:
-    """Why no canary may begin now; None when it may."""
+def held(settings: Settings, frozen: str | None, at: datetime) -> str | None:
+    """Why no version may get more users now, neither a first share nor a larger one; None when it may."""
     if frozen is not None:
         return f"frozen {frozen}"
     if quiet(settings.policy.quiet_hours, settings.policy.time_zone, at):
-        return "quiet hours: it begins after them"
+        return f"quiet hours{_until(settings, at)}"
     return None
 
 
@@ -299,9 +298,8 @@ def _limits(seen: Seen, settings: Settings, facts: Mapping[str, bool]) -> list[s
     """Quiet hours and budgets, where they bear on the matter."""
     policy, words = settings.policy, []
     if facts["quiet"] and (facts["cause"] or facts["trial"]):
-        ends = changes_at(policy.quiet_hours, policy.time_zone, seen.at)
-        until = "" if ends is None else f" until {ends:%Y-%m-%d %H:%M} UTC"
-        words.append(f"quiet hours ({', '.join(policy.quiet_hours)}, {policy.time_zone}){until}")
+        hours = f"quiet hours ({', '.join(policy.quiet_hours)}, {policy.time_zone})"
+        words.append(f"{hours}{_until(settings, seen.at)}")
     if policy.gpu_hours is not None and facts["cause"]:
         used = f"{seen.spent.gpu_hours:.2f} of {policy.gpu_hours:g} GPU-hours of {policy.budget_days:g} days are used"
         words.append(f"{used}, and an order takes about {seen.spent.next_gpu_hours:.2f}")
@@ -309,6 +307,12 @@ def _limits(seen: Seen, settings: Settings, facts: Mapping[str, bool]) -> list[s
         spent = seen.spent.judge_money or 0.0
         words.append(f"the judge has cost {spent:.2f} of {policy.judge_money:g} within {policy.budget_days:g} days")
     return words
+
+
+def _until(settings: Settings, at: datetime) -> str:
+    """When the quiet hours end that are now."""
+    ends = changes_at(settings.policy.quiet_hours, settings.policy.time_zone, at)
+    return "" if ends is None else f" until {ends:%Y-%m-%d %H:%M} UTC"
 
 
 def _quality(seen: Seen, floor: float) -> str:

@@ -66,7 +66,7 @@ class Rollout:
     ) -> None:
         """`push` hands the alias table to every tap; it is called at each change and is idempotent.
 
-        `held(now)` says why no new version may begin its canary now, or None.
+        `held(now)` says why no version may move nearer to users now, or None; going back is never asked for.
         From `objects` a version is fetched that is not whole in its folder. Of several sidecars each loads its engine
         and tells its taps; only the one that `leads` moves the alias.
         """
@@ -117,11 +117,9 @@ class Rollout:
         self._hold_judge(now)
         if not self._leads():
             return "does not lead: holds what the leader wants"
-        waiting = self._waiting(stand)
-        held = self._held(now) if waiting and stand.phase == "steady" else None
-        if held is not None:
-            return f"{waiting} waits for its canary: {held}"
-        step = plan.next_step(stand, waiting, self._traffic(row, stand, now), self._rules)
+        step = plan.next_step(stand, self._waiting(stand), self._traffic(row, stand, now), self._rules)
+        if isinstance(step, plan.FORWARD) and (why := self._held(now)) is not None:
+            step = plan.halt(step, stand, why, self._rules)
         try:
             return self._perform(step, row, stand, now)
         except Unservable as fault:

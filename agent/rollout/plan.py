@@ -89,6 +89,8 @@ class Wait:
 
 
 Step = Begin | Probe | Shift | Promote | Unload | Abort | Wait
+FORWARD = (Begin, Probe, Shift, Promote)
+"""Steps that bring a new version nearer to users. What goes back or tidies up is no such step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +128,14 @@ def next_step(stand: Stand, waiting: str | None, traffic: Traffic, rules: Rules)
             return Wait(reason=f"{stand.challenger} finishes its streams")
         return Unload(version=stand.challenger)
     return _shift(stand, stand.challenger, traffic, rules)
+
+
+def halt(step: Step, stand: Stand, why: str, rules: Rules) -> Wait:
+    """What becomes of a step forward that must not be made now: nothing moves, and `why` is said."""
+    if isinstance(step, Begin):
+        return Wait(reason=f"{step.challenger} waits for its canary: {why}")
+    share = weights(stand, rules).get(stand.challenger or "", 0.0)
+    return Wait(reason=f"{stand.challenger} stays at {share:.0%} of users: {why}")
 
 
 def _shift(stand: Stand, challenger: str, traffic: Traffic, rules: Rules) -> Step:

@@ -106,7 +106,10 @@ def test_while_frozen_no_canary_begins(agent: Agent) -> None:
     agent.steer.tick(clock())
     decision = agent.store.last_decision("home")
     assert decision is not None
-    assert (decision.action, decision.reasons[0]) == ("frozen", "stopped by a person: nothing is done by itself")
+    assert (decision.action, decision.reasons[0]) == (
+        "frozen",
+        "stopped by a person: the version on trial stays where it is",
+    )
     assert 'trimtab_policy_frozen_timestamp_seconds{alias="home"}' in agent.monitors.text().decode()
     agent._thaw("bob")
     assert agent._held(clock()) is None

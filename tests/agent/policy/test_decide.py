@@ -19,9 +19,9 @@ from agent.policy.decide import (
     Seen,
     decide,
     facts_of,
+    held,
     is_news,
     low_since,
-    may_begin,
     row_for,
     would_be_no_news,
 )
@@ -94,10 +94,10 @@ def test_every_combination_of_facts_has_the_action_the_rules_ask_for() -> None:
         row = row_for(f)
         used.add(row)
         stopped = any(f[name] for name in ("running", "moving", "cooling", "quiet", "spent"))
-        if f["frozen"]:
-            asked: Action | None = Action.FROZEN
-        elif f["worse"] or f["back"]:
-            asked = Action.ROLL_BACK
+        if f["worse"] or f["back"]:
+            asked: Action | None = Action.ROLL_BACK
+        elif f["frozen"]:
+            asked = Action.FROZEN
         elif f["trial"]:
             asked = Action.CANARY
         elif f["cause"] and f["fresh"] and not stopped:
@@ -149,7 +149,7 @@ def test_rows_name_only_known_facts() -> None:
         ({"estimate": quality(0.4), "fresh_exchanges": 200, "phase": "drain"}, Action.WATCH, "phase drain"),
         ({"phase": "accepted"}, Action.CANARY, "a new version is on trial"),
         ({"estimate": quality(0.4), "fresh_exchanges": 200, "frozen": "by ann: why"}, Action.FROZEN, "by ann: why"),
-        ({"frozen": "by ann: why"}, Action.FROZEN, "nothing is done by itself"),
+        ({"frozen": "by ann: why"}, Action.FROZEN, "nothing new begins by itself"),
         ({"phase": "shift", "challenger_failing": "too many errors"}, Action.ROLL_BACK, "too many errors"),
         ({"former": quality(0.99, 0.01, "home-v0")}, Action.ROLL_BACK, "home-v0"),
         ({"asked": ((Action.WATCH, "alert A asks"),)}, Action.WATCH, "alert A asks"),
@@ -161,7 +161,9 @@ def test_rows_name_only_known_facts() -> None:
             "599 s to wait",
         ),
         ({"asked": ((Action.ROLL_BACK, "alert A asks"),)}, Action.ROLL_BACK, "alert A asks"),
-        ({"asked": ((Action.ROLL_BACK, "alert A asks"),), "frozen": "by ann"}, Action.FROZEN, "in vain"),
+        ({"asked": ((Action.ROLL_BACK, "alert A asks"),), "frozen": "by ann"}, Action.ROLL_BACK, "frozen by ann"),
+        ({"challenger_failing": "errors", "phase": "shift", "frozen": "by ann"}, Action.ROLL_BACK, "fails: errors"),
+        ({"phase": "shift", "frozen": "by ann"}, Action.FROZEN, "stays where it is"),
     ],
 )
 def test_stories(changes: dict[str, object], action: Action, words: str) -> None:
@@ -272,12 +274,12 @@ def test_quality_must_rise_clearly_before_it_is_no_longer_low() -> None:
     assert decide(well, SETTINGS).seen["low_since"] is None
 
 
-def test_a_canary_begins_neither_in_quiet_hours_nor_while_frozen() -> None:
-    """The rollout asks the same rules."""
-    assert may_begin(STRICT, None, LOUD) is None
-    assert may_begin(STRICT, None, QUIET) == "quiet hours: it begins after them"
-    assert may_begin(STRICT, "by ann: why", LOUD) == "frozen by ann: why"
-    assert may_begin(SETTINGS, None, QUIET) is None
+def test_a_rollout_is_held_in_quiet_hours_and_while_frozen() -> None:
+    """The rollout asks the same rules, and is told until when."""
+    assert held(STRICT, None, LOUD) is None
+    assert held(STRICT, None, QUIET) == "quiet hours until 2026-11-24 05:00 UTC"
+    assert held(STRICT, "by ann: why", QUIET) == "frozen by ann: why"
+    assert held(SETTINGS, None, QUIET) is None
 
 
 def test_only_what_matters_is_news() -> None:

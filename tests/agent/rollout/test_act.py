@@ -227,18 +227,58 @@ def test_files_changed_after_the_evaluation_loaded_them_are_found(world: World) 
     assert world.table == {"home-v1": 1.0}
 
 
-def test_what_is_held_begins_no_canary_and_one_that_has_begun_goes_on(world: World) -> None:
-    """A freeze or quiet hours hold back the beginning alone, and are named."""
-    why: list[str] = ["frozen by ann"]
-    world.rollout = Rollout(world.settings, world.store, world.engine, world.push, lambda _now: why[0] if why else None)
+HELD = "frozen by ann"
+
+
+def hold(world: World) -> set[str]:
+    """A rollout that moves nobody nearer to a new version while the set has a reason."""
+    why: set[str] = set()
+    world.rollout = Rollout(world.settings, world.store, world.engine, world.push, lambda _now: next(iter(why), None))
+    return why
+
+
+def test_what_is_held_takes_no_step_forward(world: World) -> None:
+    """Before each step a freeze comes: nothing moves however long it lasts, it is said, and afterwards it goes on."""
+    why = hold(world)
     world.tick()
     world.accept()
-    assert world.tick() == "home-v2 waits for its canary: frozen by ann"
-    assert world.tick() == "home-v2 waits for its canary: frozen by ann"
-    why.clear()
-    assert "is loaded beside home-v1" in world.tick()
-    why.append("frozen by ann")
-    assert "as served is home-v2 as evaluated" in world.tick()
+    stays: list[str] = []
+    while world.status("home-v2") != "live":
+        world.serve("home-v2", 20)
+        before, row = dict(world.table), world.store.rollout("home")
+        why.add(HELD)
+        stays.append(world.tick())
+        assert world.tick(10_000) == stays[-1]
+        assert (dict(world.table), world.store.rollout("home")) == (before, row)
+        why.clear()
+        world.tick()
+    assert stays == [
+        f"home-v2 waits for its canary: {HELD}",
+        f"home-v2 stays at 0% of users: {HELD}",
+        f"home-v2 stays at 10% of users: {HELD}",
+        f"home-v2 stays at 50% of users: {HELD}",
+        f"home-v2 stays at 100% of users: {HELD}",
+    ]
+    why.add(HELD)
+    assert "home-v1 is unloaded" in world.tick(6)
+
+
+@pytest.mark.parametrize("how", ["errors", "a person's word"])
+def test_what_is_held_still_goes_back(world: World, how: str) -> None:
+    """A version that fails is taken back during a freeze: by the error limit, or because it is asked for."""
+    why = hold(world)
+    world.tick()
+    world.accept()
+    for _ in range(2):
+        world.tick()
+    assert world.table == {"home-v1": 0.9, "home-v2": 0.1}
+    why.add(HELD)
+    if how == "errors":
+        world.serve("home-v2", 5, status=500)
+        assert "5 of 5 exchanges of home-v2 failed" in world.tick()
+    else:
+        assert "rolled back" in world.rollout.roll_back("ann says so", world.now)
+    assert (world.table, world.status("home-v2")) == ({"home-v1": 1.0}, "rejected")
 
 
 def test_a_version_made_elsewhere_is_fetched_and_verified(tmp_path: Path) -> None:
