@@ -20,12 +20,20 @@ from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
+
+from agent.types import TrimtabError
 
 log = logging.getLogger("trimtab")
 
 Loop = Callable[[datetime], Any]
 JUMP_S = 5.0
 """A clock that gained or lost no more than this between two passes was not set, only busy or slewed."""
+KNOWN = (TrimtabError, OperationalError, InterfaceError, NoConnection)
+"""Faults that say all there is to say: something is away, refuses or is full. Any other may be ours, so where it came
+from is logged with it."""
+MOST_SAID = 300
 
 
 def wall() -> datetime:
@@ -120,10 +128,17 @@ class Loops:
             health.says = str(self._loops[name](self._now()) or "")
         except Exception as fault:  # the outer ring: whatever it is, the other loops go on and so does this one
             health.faults += 1
-            says = f"{type(fault).__name__}: {fault}"
+            says = said(fault)
             if says != health.says:
-                log.exception("loop %s failed (it is tried again at the next tick)", name)
+                known = isinstance(fault, KNOWN)
+                log.exception("loop %s failed, and is tried again at each tick: %s", name, says, exc_info=not known)
             health.says = says
         health.calls += 1
         health.ended = self._steady()
         health.lag_s = health.ended - began
+
+
+def said(fault: Exception) -> str:
+    """A fault in one line; of the database its own words, without the statement and what stood in it."""
+    own = fault.orig if isinstance(fault, DBAPIError) and fault.orig is not None else fault
+    return " ".join(f"{type(fault).__name__}: {own}".split())[:MOST_SAID]

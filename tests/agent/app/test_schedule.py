@@ -15,9 +15,11 @@ import pytest
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers import base
 from apscheduler.schedulers.base import BaseScheduler
+from sqlalchemy.exc import OperationalError
 
 from agent.app.loops import Loops
 from agent.policy.hours import quiet
+from agent.types import RemoteFault
 
 ZONE = "Africa/Casablanca"
 """Its clocks go back and on again within five weeks: an hour is repeated on 15 February 2026, skipped on 22 March."""
@@ -198,3 +200,39 @@ def test_a_clock_that_is_slewed_is_no_jump(made: Callable[..., House]) -> None:
         house.clock.offset += timedelta(seconds=0.4)
     assert house.scheduler.jumps == 0
     assert len(house.calls["policy"]) == pytest.approx(20, abs=1)
+
+
+def away(_now: datetime) -> None:
+    """As SQLAlchemy tells it when PostgreSQL is gone: several lines, and in them what users wrote."""
+    refused = ConnectionRefusedError("connection refused\n\tIs the server running?")
+    raise OperationalError("INSERT INTO exchange VALUES (?)", {"text": "my own words"}, refused)
+
+
+def remote(_now: datetime) -> None:
+    """As the rooms say it."""
+    raise RemoteFault("the engine does not answer")
+
+
+def broken(_now: datetime) -> None:
+    """A fault of the program."""
+    raise KeyError("nothing")
+
+
+@pytest.mark.parametrize(
+    ("loop", "says"),
+    [
+        (away, "OperationalError: connection refused Is the server running?"),
+        (remote, "RemoteFault: the engine does not answer"),
+        (broken, "KeyError: 'nothing'"),
+    ],
+)
+def test_a_known_fault_is_told_in_one_line_and_once(
+    made: Callable[..., House], caplog: pytest.LogCaptureFixture, loop: Callable[[datetime], None], says: str
+) -> None:
+    """A database that is away fills no log; only what nobody foresaw comes with where it happened."""
+    house = made({"policy": loop})
+    house.go(5 * TICK_S)
+    assert house.loops.health["policy"].says == says
+    (line,) = (record for record in caplog.records if record.name == "trimtab")
+    assert line.getMessage() == f"loop policy failed, and is tried again at each tick: {says}"
+    assert bool(line.exc_info) is (loop is broken)
