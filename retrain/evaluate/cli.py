@@ -14,6 +14,8 @@ from rich.console import Console
 from serving.errors import InvalidInput
 
 app = typer.Typer(help="Read the contests of retraining orders.", add_completion=False, no_args_is_help=True)
+NAMED = 10
+"""Orders that are named where one was not found."""
 
 
 @app.callback()
@@ -48,15 +50,29 @@ def show(
 
 
 def folder_of(order: str, settings: Path | None) -> Path:
-    """The folder of an order that is given by id or by path. Raises InvalidInput when there is none."""
+    """The folder of an order that is given by id or by path. Raises InvalidInput when it holds no contest."""
     from agent.settings import load
+    from retrain.evaluate.record import FILE
 
     if Path(order).is_dir():
         return Path(order)
     if Path(order).is_file():
         return Path(order).parent
     orders = load(settings).home / "orders"
-    if order in ("", ".", "..") or "/" in order or not (orders / order).is_dir():
-        known = ", ".join(sorted(path.name for path in orders.glob("*") if path.is_dir())[-5:])
-        raise InvalidInput(f"there is no order {order!r} in {orders}" + (f"; the newest are {known}" if known else ""))
-    return orders / order
+    known = order not in ("", ".", "..") and "/" not in order and (orders / order).is_dir()
+    if known and (orders / order / FILE).is_file():
+        return orders / order
+    says = f"order {order!r} has no contest to show yet" if known else f"there is no order {order!r} in {orders}"
+    raise InvalidInput(f"{says}: {_instead(orders, FILE)}")
+
+
+def _instead(orders: Path, contest: str) -> str:
+    """What to write instead: the orders that can be shown, the newest first."""
+    found = sorted(orders.glob(f"*/{contest}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    if not found:
+        return (
+            "no order there has held a contest so far; say with --settings FILE where the agent keeps its orders, or give "
+            "the order's folder"
+        )
+    names = ", ".join(path.parent.name for path in found[:NAMED])
+    return f"give one of {names}" + (f" (the newest of {len(found)})" if len(found) > NAMED else "")

@@ -131,7 +131,9 @@ def test_the_command_takes_an_id_or_a_folder(folder: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["none"], "there is no order 'none'"),
+        (["none"], "there is no order 'none' in HOME/orders: give one of order-7"),
+        (["waits"], "order 'waits' has no contest to show yet: give one of order-7"),
+        (["none", "-s", "OTHER"], "no order there has held a contest so far; say with --settings FILE where"),
         (["../orders"], "there is no order"),
         (["EMPTY"], "holds no contest"),
         (["FOLDER", "--html", "/none/page.html"], "cannot be written"),
@@ -141,9 +143,12 @@ def test_what_is_not_there_is_said(folder: Path, tmp_path: Path, arguments: list
     """One sentence each: no such order, an order without a contest, a page that cannot be written."""
     settings = tmp_path / "settings.yaml"
     settings.write_text(f"home: {tmp_path}\n")
+    other = tmp_path / "other.yaml"
+    other.write_text(f"home: {tmp_path / 'empty'}\n")
     (tmp_path / "empty").mkdir()
-    known = {"EMPTY": str(tmp_path / "empty"), "FOLDER": str(folder)}
-    command = ["show", *(known.get(word, word) for word in arguments), "-s", str(settings)]
+    (folder.parent / "waits").mkdir()
+    known = {"EMPTY": str(tmp_path / "empty"), "FOLDER": str(folder), "OTHER": str(other)}
+    command = ["show", "-s", str(settings), *(known.get(word, word) for word in arguments)]
     done = CliRunner().invoke(app, command)
     assert isinstance(done.exception, InvalidInput)
-    assert says in str(done.exception)
+    assert says.replace("HOME", str(tmp_path)) in str(done.exception)
