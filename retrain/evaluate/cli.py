@@ -71,8 +71,8 @@ def _instead(orders: Path, contest: str) -> str:
     found = sorted(orders.glob(f"*/{contest}"), key=lambda path: path.stat().st_mtime, reverse=True)
     if not found:
         return (
-            "no order there has held a contest so far; say with --settings FILE where the agent keeps its orders, or give "
-            "the order's folder"
+            "no order there has held a contest so far; say with --settings FILE where the agent keeps its orders, or "
+            "give the order's folder"
         )
     names = ", ".join(path.parent.name for path in found[:NAMED])
     return f"give one of {names}" + (f" (the newest of {len(found)})" if len(found) > NAMED else "")
