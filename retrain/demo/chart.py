@@ -57,7 +57,7 @@ def _evidence(axes: Any, story: dict[str, Any]) -> None:
         axes.axvline(story["alarm"], color=ALARM, linewidth=1.2)
     axes.annotate(
         "new features\nare asked for",
-        (story["change"], 0.84),
+        (story["change"], 0.55),
         xycoords=("data", "axes fraction"),
         xytext=(-5, 0),
         textcoords="offset points",
@@ -65,6 +65,7 @@ def _evidence(axes: Any, story: dict[str, Any]) -> None:
         va="top",
         fontsize=9,
         color=QUIET,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
     axes.set_ylabel("drift evidence\n(log10)")
 

@@ -17,7 +17,7 @@ class Pace:
 
     reference: int = 180
     """Exchanges before the change point."""
-    fresh: int = 400
+    fresh: int = 360
     """Exchanges since the onset that an order waits for."""
     recovery: int = 200
     """Exchanges answered by the new version before the story ends."""
@@ -34,7 +34,7 @@ class Pace:
     reference_rows: int = 150
     """Exchanges from which the detector learns a new version's reference."""
     step_exchanges: int = 12
-    holdout_rows: int = 80
+    holdout_rows: int = 60
     max_loss: float = 0.15
     """What the gate lets pass on the old slice; so few rows cannot prove less with confidence."""
     settings: dict[str, Any] = field(default_factory=dict)
