@@ -230,7 +230,7 @@ def add(world: World, name: str = "o1", minutes: int = 0) -> str:
     return order_id
 
 
-def until(holds: Callable[[], object], timeout_s: float = 20.0) -> None:
+def until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + timeout_s
     while not holds():

@@ -73,7 +73,7 @@ class Ear:
         return [capture.seq for capture in self.captures]
 
 
-async def until(true: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def until(true: Callable[[], bool], timeout_s: float = 20.0) -> None:
     """Waits in small steps until something is true. Raises `TimeoutError` when it never is."""
     async with asyncio.timeout(timeout_s):
         while not true():  # noqa: ASYNC110 - any condition at all has no event
@@ -95,7 +95,7 @@ class ThreadedEar:
         """Sends the alias table to every tap."""
         self._loop.call_soon_threadsafe(self.ear.say, wire.encode_table(aliases))
 
-    def wait(self, true: Callable[[Ear], bool], timeout_s: float = 10.0) -> None:
+    def wait(self, true: Callable[[Ear], bool], timeout_s: float = 30.0) -> None:
         """Blocks until something is true of the ear. Raises `TimeoutError` when it never is."""
         deadline = time.monotonic() + timeout_s
         while not true(self.ear):

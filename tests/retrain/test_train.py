@@ -182,7 +182,7 @@ def test_a_killed_run_resumes_to_the_same_weights(base: Path, adapter: Path, tmp
             if line.strip() == "5":
                 break
     job.send_signal(signal.SIGKILL)
-    job.wait(timeout=10)
+    job.wait(timeout=60)
     half = tmp_path / "a.work" / "checkpoint-5"
     half.mkdir(exist_ok=True)
     (half / "optimizer.pt").write_bytes(b"torn")

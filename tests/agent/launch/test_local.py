@@ -88,7 +88,7 @@ def launcher(store: Store, home: Path, **options: int) -> LocalLauncher:
     return MADE[-1]
 
 
-def until(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + timeout_s
     while not holds():

@@ -40,7 +40,7 @@ def test_idle_connections_go_and_too_many_are_cut_off(monkeypatch: pytest.Monkey
         server = uvicorn.Server(uvicorn.Config(hello, log_level="warning", lifespan="off", http=Connection))
         serving = asyncio.create_task(server.serve([listener]))
         opened = [await asyncio.open_connection(*address) for _ in range(5)]
-        ends = [await asyncio.wait_for(reader.read(), 10) for reader, _ in opened]
+        ends = [await asyncio.wait_for(reader.read(), 30) for reader, _ in opened]
         assert ends == [b""] * 5
         async with httpx.AsyncClient() as client:
             answer = await client.get(f"http://127.0.0.1:{address[1]}/")
@@ -72,7 +72,7 @@ def test_who_sends_slowly_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(2):
             async with httpx.AsyncClient(timeout=30) as client:
                 codes.append((await client.get(f"http://127.0.0.1:{address[1]}/")).status_code)
-        gone = await asyncio.wait_for(slow[0][0].read(), 10)
+        gone = await asyncio.wait_for(slow[0][0].read(), 30)
         for _, writer in slow:
             writer.close()
         server.should_exit = True
