@@ -11,6 +11,8 @@ import sys
 from datetime import datetime
 from typing import Protocol
 
+from sqlalchemy import URL
+
 from agent.app.database import is_shared
 from agent.launch.local import LocalLauncher
 from agent.settings import Settings
@@ -52,12 +54,19 @@ def launcher_of(settings: Settings, store: Store) -> Launcher:
     if retrain.launcher == "kubernetes":
         from agent.launch.kubernetes import Kubernetes
 
-        jobs = Kubernetes(retrain.kubernetes, home, RETRAIN_BY_ID, max_attempts=most)
+        owner = _owner(settings.alias, store.engine.url)
+        jobs = Kubernetes(retrain.kubernetes, home, RETRAIN_BY_ID, owner=owner, max_attempts=most)
         return RemoteLauncher(store, jobs, max_attempts=most)
     from agent.launch.ray import Ray
 
     token = os.environ.get(RAY_TOKEN, "").strip()
     return RemoteLauncher(store, Ray(retrain.ray, RETRAIN_BY_ID, token), max_attempts=most)
+
+
+def _owner(alias: str, database: URL) -> str:
+    """Whose orders they are: an alias and its database. User and password may change while a Job runs, so they go."""
+    host = database.host or database.query.get("host", "")
+    return f"{alias}@{host}:{database.port or ''}/{database.database}"
 
 
 def _reachable(settings: Settings) -> None:

@@ -4,9 +4,10 @@ Lives here: the Job of an order, and what its status means.
 Comes in: settings, an order's id. Goes out: requests by the official client; what became of Jobs.
 Must never know: the store, what the Job's container does beyond its exit status.
 
-The Job's name follows from the order's id, so creating it twice is refused by the server itself: one order never has
-two Jobs. Jobs are listed once and then watched from that version on; a watch that ends or is too old begins with a list
-again, at the latest after `RELIST_S`, so that what a watch missed is seen within a minute.
+The Job's name follows from the order's id and from whose order it is, so creating it twice is refused by the server
+itself: one order never has two Jobs, and agents that share a namespace never take another's for theirs. Jobs are listed
+once and then watched from that version on; a watch that ends or is too old begins with a list again, at the latest after
+`RELIST_S`, so that what a watch missed is seen within a minute.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from agent.types import InvalidInput, RemoteFault
 BAD_ORDER = 2
 """Exit status of a job whose order must be written differently."""
 LABEL, ORDER, QUEUE = "app.kubernetes.io/managed-by", "trimtab.dev/order", "kueue.x-k8s.io/queue-name"
+OWNER = "trimtab.dev/owner"
+"""Label: a digest of whose order it is. Jobs of earlier programs have none; they are known by the order alone."""
 MINE = "trimtab-launcher"
 CONTAINER = "retrain"
 RELIST_S, WATCH_S, TIMEOUT_S = 30.0, 1, 10.0
@@ -43,10 +46,13 @@ class Kubernetes:
     name = "Kubernetes"
 
     def __init__(
-        self, settings: KubernetesSettings, home: Path, command: Sequence[str], *, max_attempts: int = 3,
+        self, settings: KubernetesSettings, home: Path, command: Sequence[str], *, owner: str, max_attempts: int = 3,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        """`command` gets the order's id as its last word. Raises InvalidInput in one sentence."""
+        """`command` gets the order's id as its last word. Raises InvalidInput in one sentence.
+
+        `owner` says whose orders these are, in the same words at every start and from every sidecar of one database.
+        """
         try:
             from kubernetes import client, config, watch
         except ModuleNotFoundError as error:
@@ -59,7 +65,7 @@ class Kubernetes:
             raise InvalidInput(
                 f"retrain.launcher kubernetes knows no cluster ({error}): run in a pod, or set KUBECONFIG"
             ) from error
-        self._settings, self._home, self._command = settings, home, tuple(command)
+        self._settings, self._home, self._command, self._owner = settings, home, tuple(command), owner
         self._max_attempts, self._clock = max_attempts, clock
         self._batch, self._core = client.BatchV1Api(), client.CoreV1Api()
         self._watch, self._fault = watch.Watch, client.ApiException
@@ -75,17 +81,16 @@ class Kubernetes:
                 self._list()
             else:
                 self._follow(self._version)
-            return {
-                job["metadata"]["annotations"][ORDER]: self._seen(job)
-                for job in self._known.values()
-                if ORDER in (job["metadata"].get("annotations") or {})
-            }
+            mine = {name: order_id for name, job in self._known.items() if (order_id := self._mine(job)) is not None}
+            return {order_id: self._seen(self._known[name]) for name, order_id in mine.items()}
 
     def start(self, order_id: str, attempt: int) -> None:  # noqa: ARG002  # the server counts a Job's attempts
         """See Cluster."""
         body = self.manifest(order_id)
         with self._faults("create a Job"):
             try:
+                if self._named(order_id) != body["metadata"]["name"]:
+                    return  # an earlier program made it, under the name of that time
                 self._batch.create_namespaced_job(self.namespace, body, _request_timeout=TIMEOUT_S)
             except self._fault as fault:
                 if fault.status != HTTPStatus.CONFLICT:
@@ -97,7 +102,7 @@ class Kubernetes:
         with self._faults("delete a Job"):
             try:
                 self._batch.delete_namespaced_job(
-                    job_name(order_id), self.namespace, propagation_policy="Background", _request_timeout=TIMEOUT_S
+                    self._named(order_id), self.namespace, propagation_policy="Background", _request_timeout=TIMEOUT_S
                 )
             except self._fault as fault:
                 if fault.status != HTTPStatus.NOT_FOUND:
@@ -117,8 +122,8 @@ class Kubernetes:
             "apiVersion": "batch/v1",
             "kind": "Job",
             "metadata": {
-                "name": job_name(order_id),
-                "labels": labels | ({QUEUE: of.queue} if of.queue else {}),
+                "name": job_name(order_id, self._owner),
+                "labels": labels | {OWNER: _digest(self._owner)} | ({QUEUE: of.queue} if of.queue else {}),
                 "annotations": {ORDER: order_id},
             },
             "spec": {
@@ -208,6 +213,19 @@ class Kubernetes:
                 raise
             self._list()
 
+    def _mine(self, job: Mapping[str, Any]) -> str | None:
+        """The order that a Job works on; None when it is another's."""
+        found = job["metadata"]
+        if (found.get("labels") or {}).get(OWNER, _digest(self._owner)) != _digest(self._owner):
+            return None
+        order_id: str | None = (found.get("annotations") or {}).get(ORDER)
+        return order_id
+
+    def _named(self, order_id: str) -> str:
+        """The name of an order's Job: of the one that is known, or else of the one that would be made."""
+        known = (name for name, job in self._known.items() if self._mine(job) == order_id)
+        return next(known, job_name(order_id, self._owner))
+
     def _seen(self, job: Mapping[str, Any]) -> Seen:
         status = job.get("status") or {}
         for condition in status.get("conditions") or ():
@@ -267,10 +285,14 @@ class Kubernetes:
             raise RemoteFault(f"Kubernetes does not answer when asked to {what} ({why})") from fault
 
 
-def job_name(order_id: str) -> str:
-    """A name that Kubernetes takes (a DNS label), one for every order id, the same for the same."""
+def job_name(order_id: str, owner: str) -> str:
+    """A name that Kubernetes takes (a DNS label), one for every order of every owner, the same for the same."""
     plain = re.sub(r"[^a-z0-9]+", "-", order_id.lower()).strip("-")[:40].strip("-")
-    return f"trimtab-{plain}-{hashlib.sha256(order_id.encode()).hexdigest()[:8]}"
+    return f"trimtab-{plain}-{_digest(owner, order_id)}"
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
 
 
 def _find_cluster(config: Any) -> None:

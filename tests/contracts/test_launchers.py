@@ -28,7 +28,7 @@ from tests.estate.kube import Kube
 from tests.estate.raycluster import RayCluster
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ATTEMPTS = 2
+ATTEMPTS, OWNER = 2, "a@db"
 SCRIPTS = {
     "wait": "echo at it; sleep 300",
     "well": "echo all is done",
@@ -129,7 +129,7 @@ class KubeWorld(World):
     def cluster(self, do: str) -> Kubernetes:
         """The Jobs as a fresh agent would see them."""
         settings = KubernetesSettings(image="busybox:1.37", resources={}, pod={"securityContext": {"runAsUser": 65534}})
-        made = Kubernetes(settings, self.home, self.command(do), max_attempts=ATTEMPTS)
+        made = Kubernetes(settings, self.home, self.command(do), owner=OWNER, max_attempts=ATTEMPTS)
         self.clusters.append(made)
         return made
 
@@ -163,7 +163,7 @@ class KubeWorld(World):
 
 def _ours(store: Store) -> str:
     """A selector of the pods of all orders; there is one order in every test but one."""
-    return f"batch.kubernetes.io/job-name={job_name(store.orders()[-1].id)}"
+    return f"batch.kubernetes.io/job-name={job_name(store.orders()[-1].id, OWNER)}"
 
 
 class RayWorld(World):

@@ -389,7 +389,7 @@ def test_a_job_as_the_launcher_makes_it_is_whole(tmp_path: Path, monkeypatch: py
     read = settings("retraining", tmp_path)
     monkeypatch.setattr(kubernetes, "_find_cluster", lambda config: None)
     monkeypatch.setattr(kubernetes, "_own_namespace", lambda config: "models")
-    job = kubernetes.Kubernetes(read.retrain.kubernetes, read.home, RETRAIN_BY_ID).manifest("order-1")
+    job = kubernetes.Kubernetes(read.retrain.kubernetes, read.home, RETRAIN_BY_ID, owner="a").manifest("order-1")
     fits(job)
     spec = job["spec"]["template"]["spec"]
     engine, trainer = containers(spec)

@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import kubernetes_validate
 import pytest
+from sqlalchemy import make_url
 
-from agent.app.orders import launcher_of
-from agent.launch.kubernetes import QUEUE, Kubernetes, job_name
+from agent.app.orders import _owner, launcher_of
+from agent.launch.kubernetes import LABEL, MINE, QUEUE, Kubernetes, job_name
 from agent.launch.remote import RemoteLauncher, Seen, State
 from agent.settings import KubernetesSettings, RaySettings, Settings
 from agent.store import Store
@@ -38,11 +39,11 @@ def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
     made.close()
 
 
-def jobs_of(home: Path, clock: list[float] | None = None, **settings: Any) -> Kubernetes:
+def jobs_of(home: Path, clock: list[float] | None = None, owner: str = "a@db", **settings: Any) -> Kubernetes:
     """The Jobs as an agent sees them."""
     moment = clock or [0.0]
     of = KubernetesSettings(image="trimtab/retrain:1", **settings)
-    return Kubernetes(of, home, COMMAND, max_attempts=3, clock=lambda: moment[0])
+    return Kubernetes(of, home, COMMAND, owner=owner, max_attempts=3, clock=lambda: moment[0])
 
 
 def test_what_is_sent_holds_what_was_set(kube: Kube, tmp_path: Path) -> None:
@@ -74,11 +75,12 @@ def test_what_is_sent_holds_what_was_set(kube: Kube, tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", ["o1", "Home_v2.X", "x" * 128, "-", "home-20260101T000000"])
 def test_every_order_has_a_name_of_its_own(order: str) -> None:
     """A DNS label, short enough for the labels of pods, that differs where the orders do."""
-    name = job_name(order)
+    name = job_name(order, "a")
     assert len(name) <= 63
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
-    assert name != job_name(order + "x")
-    assert job_name("A") != job_name("a")
+    assert name == job_name(order, "a")
+    assert name not in {job_name(order + "x", "a"), job_name(order, "b"), job_name(order, "A")}
+    assert job_name("A", "a") != job_name("a", "a")
 
 
 def test_two_agents_create_one_job(kube: Kube, tmp_path: Path) -> None:
@@ -88,6 +90,43 @@ def test_two_agents_create_one_job(kube: Kube, tmp_path: Path) -> None:
     two.start("o1", 1)
     assert one.jobs() == two.jobs()
     assert len(kube.list("jobs", "default", "")["items"]) == 1
+
+
+def test_two_releases_in_one_namespace_have_a_job_each(kube: Kube, tmp_path: Path) -> None:
+    """Orders that happen to bear the same id: each sees, keeps and ends its own, also after a restart."""
+    one, two = jobs_of(tmp_path), jobs_of(tmp_path, owner="a@other")
+    for cluster in (one, two, jobs_of(tmp_path)):
+        cluster.start("o1", 1)
+    assert len(kube.list("jobs", "default", "")["items"]) == 2
+    one.end("o1")
+    assert (one.jobs(), list(two.jobs())) == ({}, ["o1"])
+
+
+def test_a_job_of_an_earlier_program_is_gone_on_with(kube: Kube, tmp_path: Path) -> None:
+    """It bears the name of its time and no owner: it is found by its order, not made again, and can be ended."""
+    now = jobs_of(tmp_path)
+    then = now.manifest("o1")
+    then["metadata"] |= {"name": "trimtab-o1-d3a5a1fc", "labels": {LABEL: MINE}}
+    now._batch.create_namespaced_job("default", then)
+    assert list(now.jobs()) == ["o1"]
+    now.start("o1", 2)
+    assert [job["metadata"]["name"] for job in kube.list("jobs", "default", "")["items"]] == ["trimtab-o1-d3a5a1fc"]
+    now.end("o1")
+    assert now.jobs() == {}
+
+
+def test_whose_an_order_is_survives_a_new_password(tmp_path: Path) -> None:
+    """The alias and the database count, not who logs in there, so that an order's Job is found again."""
+    mine = {_owner("a", make_url(f"postgresql+psycopg://{who}db:5432/x?sslmode=require")) for who in ("", "u:p@", "v@")}
+    others = {
+        _owner(alias, make_url(url))
+        for alias, url in [
+            ("b", "postgresql://db:5432/x"), ("a", "postgresql://db:5432/y"), ("a", "postgresql://db2:5432/x"),
+            ("a", "postgresql:///x?host=/run/pg"), ("a", "postgresql:///x?host=/run/pg2"),
+        ]
+    }  # fmt: skip
+    assert (len(mine), len(others)) == (1, 5)
+    assert not mine & others
 
 
 def test_what_a_watch_missed_is_seen_by_the_next_list(kube: Kube, tmp_path: Path) -> None:
@@ -265,7 +304,7 @@ def test_kubectl_takes_the_fake_for_a_server(kube: Kube, tmp_path: Path) -> None
     if kubectl is None:
         pytest.skip("kubectl is not installed; make test brings it")
     jobs_of(tmp_path).start("o1", 1)
-    url = f"/apis/batch/v1/namespaces/default/jobs/{job_name('o1')}"
+    url = f"/apis/batch/v1/namespaces/default/jobs/{job_name('o1', 'a@db')}"
     call = [kubectl, "--kubeconfig", str(tmp_path / "kubeconfig")]
     said = subprocess.run([*call, "get", "--raw", url], capture_output=True, text=True, check=True).stdout
     assert json.loads(said)["spec"]["backoffLimit"] == 2
