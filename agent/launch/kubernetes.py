@@ -6,8 +6,8 @@ Must never know: the store, what the Job's container does beyond its exit status
 
 The Job's name follows from the order's id and from whose order it is, so creating it twice is refused by the server
 itself: one order never has two Jobs, and agents that share a namespace never take another's for theirs. Jobs are listed
-once and then watched from that version on; a watch that ends or is too old begins with a list again, at the latest after
-`RELIST_S`, so that what a watch missed is seen within a minute.
+once and then watched from that version on; a watch that ends or is too old begins with a list again, at the latest
+after `RELIST_S`, so that what a watch missed is seen within a minute.
 """
 
 from __future__ import annotations
