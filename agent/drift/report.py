@@ -51,7 +51,7 @@ def build_report(
         with rows.open("w", encoding="utf-8") as file:
             for side, part in (("reference", reference), ("window", window)):
                 file.writelines(json.dumps({"side": side, "row": dict(row)}) + "\n" for row in part)
-        _run([str(rows), folder, str(memory_bytes)], timeout_s)
+        _run([str(rows.resolve()), str(Path(folder).resolve()), str(memory_bytes)], timeout_s)  # it works elsewhere
         out_json = out_html.with_suffix(".json")
         (Path(folder) / "report.json").replace(out_json)
         (Path(folder) / "report.html").replace(out_html)

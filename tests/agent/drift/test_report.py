@@ -20,11 +20,15 @@ def _rows(seed: int, shift: float) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-def test_report_is_written_and_pandas_stays_out(tmp_path: Path) -> None:
-    """A page and its JSON appear, nothing else is left behind, and this process has not loaded evidently."""
+def test_report_is_written_and_pandas_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page and its JSON appear, nothing else is left behind, and this process has not loaded evidently.
+
+    The folder is a relative one, as `home` is unless it is set.
+    """
     before = "evidently" in sys.modules
-    out = build_report(_rows(1, 0), _rows(2, 2), tmp_path / "alarm.html")
-    assert out == tmp_path / "alarm.json"
+    monkeypatch.chdir(tmp_path)
+    out = build_report(_rows(1, 0), _rows(2, 2), Path("alarm.html"))
+    assert out == Path("alarm.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alarm.html", "alarm.json"]
     said = json.dumps(json.loads(out.read_text()))
     assert "length" in said
