@@ -27,6 +27,7 @@ from agent.store import Store, artifacts, convert, shelf
 from agent.store.objects import Objects, objects_at
 from agent.store.tables import EventRow, OrderRow
 from agent.types import AdapterVersion, Verdict
+from retrain.curate.manifest import FILE as DATA_MANIFEST
 from retrain.gate import verdict as gate
 from retrain.model_card import model_card
 from retrain.order import Order
@@ -146,6 +147,8 @@ def conclude(order: Order, store: Store, folder: Path, now: datetime) -> str:
     digest, facts = artifacts.verify(folder), artifacts.manifest(folder)
     objects = objects_of(order)
     if objects is not None:
+        if (people := order.work / DATA_MANIFEST).is_file():
+            shelf.record_people(objects, order.id, people.read_bytes())
         shelf.put(objects, folder, order.challenger)
     verdict = convert.verdict(facts["verdict"]) if facts["verdict"] else None
     version = AdapterVersion(

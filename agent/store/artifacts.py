@@ -6,6 +6,9 @@ Must never know: the database, the engine, how the weights were made.
 
 The digest of an adapter is the sha256 over its sorted list of (file name, sha256 of the file), one a line.
 The manifest holds that list, so it is the only file that the digest does not cover.
+
+Files that hold people's words (WORDS) may lose some of them later, when a person is forgotten: the manifest then says
+under `withdrawn` what is left of such a file, and the digest stays that of what was published. Weights never change.
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 PROBES = "probes.json"
 REFERENCE = "reference.jsonl"
+WORDS = (PROBES, REFERENCE)
+"""Files that hold messages of people; they are also the only ones that a manifest may call withdrawn."""
+WITHDRAWN = "withdrawn"
 DRAFT = ".draft"
 """Ends the name of a file that is being written; what a kill leaves of it is no part of the artifact."""
 
@@ -50,7 +56,8 @@ def digest_of(files: Mapping[str, str]) -> str:
 
 def list_files(folder: Path) -> dict[str, str]:
     """Name -> sha256 of every file of an adapter folder but its manifest; folders in it are not read."""
-    found = (item for item in folder.iterdir() if item.is_file() and item.name not in (MANIFEST, MANIFEST + DRAFT))
+    ours = (MANIFEST, MANIFEST + DRAFT, *(name + DRAFT for name in WORDS))
+    found = (item for item in folder.iterdir() if item.is_file() and item.name not in ours)
     return {item.name: file_sha256(item) for item in found}
 
 
@@ -75,7 +82,7 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> str:
     digest = digest_of(files)
     document = {**facts, "files": dict(sorted(files.items())), "digest": digest}
     draft = folder / (MANIFEST + DRAFT)
-    draft.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    draft.write_bytes(_written(document))
     sync(folder)
     draft.replace(folder / MANIFEST)
     _sync(folder)
@@ -100,19 +107,54 @@ def verify(folder: Path) -> str:
     Raises Unservable when the manifest is missing, a file is missing, changed or not listed, or the weights
     or their configuration are not among the listed files.
     """
-    listed: dict[str, str] = {str(name): str(value) for name, value in manifest(folder)["files"].items()}
+    document = manifest(folder)
+    listed: dict[str, str] = {str(name): str(value) for name, value in document["files"].items()}
     for name in (CONFIG, WEIGHTS):
         if name not in listed:
             raise Unservable(f"adapter {folder}: {MANIFEST} does not list {name}")
-    present = list_files(folder)
+    present, left = list_files(folder), withdrawn(document)
     for name in sorted(listed.keys() | present.keys()):
         if name not in present:
             raise Unservable(f"adapter {folder}: {name} is listed in {MANIFEST} but missing")
         if name not in listed:
             raise Unservable(f"adapter {folder}: {name} is not listed in {MANIFEST}: artifacts never change")
-        if present[name] != listed[name]:
+        if present[name] not in (listed[name], left.get(name)):
             raise Unservable(f"adapter {folder}: {name} is not what was published (its sha256 differs)")
-    return digest_of(present)
+    return digest_of(listed)
+
+
+def withdrawn(document: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> sha256 of what is left of a file from which a person's words were taken (pure)."""
+    said = document.get(WITHDRAWN)
+    return {name: str(said[name]) for name in WORDS if name in said} if isinstance(said, dict) else {}
+
+
+def with_withdrawn(document: Mapping[str, Any], name: str, data: bytes) -> bytes:
+    """A manifest that says what is left of one of its files, as it is written down (pure)."""
+    left = {**withdrawn(document), name: hashlib.sha256(data).hexdigest()}
+    return _written({**document, WITHDRAWN: left})
+
+
+def withdraw(folder: Path, name: str, data: bytes) -> None:
+    """Put what is left of a file of WORDS in its place. The digest stays; on disk when this returns; safe to repeat.
+
+    The manifest says it first and allows both contents, so the folder verifies at every instant and after every crash.
+    """
+    if (folder / MANIFEST).exists():
+        _replace(folder / MANIFEST, with_withdrawn(manifest(folder), name, data))
+    _replace(folder / name, data)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    draft = path.with_name(path.name + DRAFT)
+    draft.write_bytes(data)
+    _sync(draft)
+    draft.replace(path)
+    _sync(path.parent)
+
+
+def _written(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 
 def sync(folder: Path) -> None:

@@ -34,14 +34,28 @@ def forget(engine: Engine, marks: Collection[str]) -> int:
 
     Numbers (times, tokens, versions) stay, so that counts and profiles still add up; who and what is said goes.
     """
+    enter(engine, marks)
     c = EXCHANGE.c
-    with writing(engine) as connection:
-        values = [{"key": _PREFIX + mark, "cursor": 0, "state": b""} for mark in sorted(marks)]
-        connection.execute(upsert(connection, _STATE).on_conflict_do_nothing(index_elements=["key"]), values)
+    with engine.connect() as connection:
         rowids = connection.execute(select(c.rowid).where(c.user.in_(marks)).order_by(c.rowid)).scalars().all()
     for start in range(0, len(rowids), _BATCH):
         _blank(engine, rowids[start : start + _BATCH])
     return len(rowids)
+
+
+def enter(engine: Engine, marks: Collection[str]) -> None:
+    """Enter marks into the list: from now on nothing under them is learnt."""
+    with writing(engine) as connection:
+        values = [{"key": _PREFIX + mark, "cursor": 0, "state": b""} for mark in sorted(marks)]
+        connection.execute(upsert(connection, _STATE).on_conflict_do_nothing(index_elements=["key"]), values)
+
+
+def said(engine: Engine, marks: Collection[str]) -> set[str]:
+    """What these people wrote, as far as it is stored."""
+    query = select(EXCHANGE.c.messages).where(EXCHANGE.c.user.in_(marks))
+    with engine.connect() as connection:
+        stored = connection.execute(query).scalars().all()
+    return {str(message["text"]) for messages in stored for message in messages if message["role"] == "user"}
 
 
 def marks(engine: Engine) -> frozenset[str]:

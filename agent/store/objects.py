@@ -5,7 +5,7 @@ Comes in: an address (`file:///srv/trimtab`, `s3://bucket/prefix`), keys, bytes.
 Must never know: what is stored; secrets (S3 takes them from the environment, as its own tools do).
 
 Writing is conditional, always: `create` never overwrites, `swap` overwrites only what it was told is there. Either an
-object is there whole or it is not there. Nothing is deleted: what nobody may read any more is the bucket's own rule.
+object is there whole or it is not there. Nothing is deleted but what `trimtab forget` takes away (`remove`).
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ class Objects(Protocol):
 
     def names(self, prefix: str) -> list[str]:
         """Keys under a prefix that ends in a slash, sorted."""
+
+    def remove(self, key: str) -> None:
+        """Have no object of this key; fine when there is none."""
 
 
 def objects_at(url: str, *, endpoint: str | None = None, region: str | None = None) -> Objects:
@@ -126,6 +129,12 @@ class Folder:
         with self._faults(prefix):
             found = [path for path in self._path(prefix).rglob("*") if path.is_file() and not path.name.startswith(".")]
             return sorted(path.relative_to(self._root).as_posix() for path in found)
+
+    def remove(self, key: str) -> None:
+        """See Objects."""
+        with self._faults(key), suppress(FileNotFoundError):
+            self._path(key).unlink()
+            _sync(self._path(key).parent)
 
     def _path(self, key: str) -> Path:
         return self._root.joinpath(*checked(key).parts)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ _SHUT = {
     "ExpiredToken": "the session token is over: give a new one",
     "NoSuchBucket": "there is no such bucket: create it, or set objects.url to one that exists",
 }
+
+_MAY_NOT_DELETE = "this key may not delete, which `trimtab forget` needs: allow s3:DeleteObject on it"
 
 
 class Bucket:
@@ -82,8 +84,13 @@ class Bucket:
         with self._faults(prefix):
             return sorted(str(item["path"]) for page in self._store.list(f"{checked(prefix)}/") for item in page)
 
+    def remove(self, key: str) -> None:
+        """See Objects. A bucket that keeps versions keeps the old one until its own rule ends it."""
+        with suppress(Missing), self._faults(key, _MAY_NOT_DELETE):
+            self._store.delete(str(checked(key)))
+
     @contextmanager
-    def _faults(self, key: str) -> Iterator[None]:
+    def _faults(self, key: str, may_not: str = _SHUT["AccessDenied"]) -> Iterator[None]:
         from obstore import exceptions as said
 
         try:
@@ -92,11 +99,11 @@ class Bucket:
             raise Taken(f"{key} is in {self.url} already, or was changed by another") from error
         except (said.BaseError, OSError) as error:
             code = next(iter(_CODE.findall(str(error))), "")
-            if code in _SHUT:
+            if code in _SHUT and code != "AccessDenied":
                 raise InvalidInput(f"object store {self.url}: {_SHUT[code]}") from error
             if isinstance(error, FileNotFoundError):
                 raise Missing(f"there is no {key} in {self.url}") from error
-            if isinstance(error, (said.PermissionDeniedError, said.UnauthenticatedError)):
-                raise InvalidInput(f"object store {self.url}: {_SHUT['AccessDenied']}") from error
+            if code == "AccessDenied" or isinstance(error, (said.PermissionDeniedError, said.UnauthenticatedError)):
+                raise InvalidInput(f"object store {self.url}: {may_not}") from error
             why = code or str(error).split("Debug source", 1)[0].split(" - ")[-1].strip()
             raise RemoteFault(f"object store {self.url} does not answer for {key} ({why[:200]})") from error

@@ -57,6 +57,15 @@ def test_what_is_put_is_got(objects: Objects) -> None:
     assert objects.names("nothing/") == []
 
 
+def test_what_is_removed_is_gone(objects: Objects) -> None:
+    """It is missing afterwards, its neighbour is not, and removing what is not there is fine."""
+    objects.create("a/k", b"1")
+    objects.create("a/l", b"2")
+    objects.remove("a/k")
+    objects.remove("a/k")
+    assert objects.names("a/") == ["a/l"]
+
+
 def test_create_never_overwrites(objects: Objects) -> None:
     """The second to create is told so, and what was there stays."""
     objects.create("k", b"first")
@@ -191,6 +200,15 @@ class Refusing(threading.Thread):
             body = f"<Error><Code>{self._code}</Code></Error>"
             head = f"HTTP/1.1 403 Forbidden\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             peer.sendall((head + body).encode())
+
+
+def test_a_key_that_may_not_delete() -> None:
+    """The right that forgetting needs is named."""
+    server = Refusing("AccessDenied")
+    server.start()
+    with pytest.raises(InvalidInput, match="allow s3:DeleteObject"):
+        Bucket("b", endpoint=server.address, retries=0).remove("k")
+    server.join(5)
 
 
 @pytest.mark.parametrize(

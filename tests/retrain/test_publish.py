@@ -88,6 +88,7 @@ def test_an_order_is_published_to_the_object_store_and_completed_from_it(
     assert (
         artifacts.verify(Path(version.path)) == version.digest == (shelf.published(objects, "home-v1") or {})["digest"]
     )
+    assert [(order, "users" in json.loads(data)) for order, data in shelf.people(objects)] == [("o1", True)]
     card = (Path(version.path) / publish.CARD).read_text()
     assert version.base_digest in card
     assert artifacts.tokenizer_digest(tiny_model) in card

@@ -13,8 +13,9 @@ from agent.app.forget import forget
 from agent.app.main import redactor_of
 from agent.settings import Settings
 from agent.store import Store, artifacts, forgotten
+from agent.store.objects import Folder
 from agent.store.tables import OrderRow
-from agent.types import AdapterVersion, Exchange, Grade, InvalidInput, Message, Outcome
+from agent.types import AdapterVersion, Exchange, Grade, InvalidInput, Message, Outcome, RemoteFault
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -99,8 +100,10 @@ def test_one_person_is_forgotten_and_nobody_else(tmp_path: Path) -> None:
     assert not (done / "data.html").exists()
     assert ann in (busy / "train.jsonl").read_text()
     assert (said.exchanges, said.rows, said.orders, said.in_hand) == (3, 2, ["o1"], ["o2"])
-    assert dict(said.adapters).keys() == {"home-v2", "home-v3", "home-v4"}
-    assert "probes.json repeats 1" in dict(said.adapters)["home-v4"]
+    assert dict(said.adapters).keys() == {"home-v2", "home-v3"}
+    assert [name for name, _ in said.withdrawn] == ["home-v4"]
+    assert json.loads((tmp_path / "adapters" / "home-v4" / artifacts.PROBES).read_text()) == []
+    assert not said.unknown
     assert forgotten.marks(store.engine) == {ann, forgotten.file_mark("ann")}
     assert forget(settings, "ann").exchanges == 0
     assert "their rows" in "\n".join(said.lines())
@@ -114,6 +117,26 @@ def test_nobody_and_nowhere_are_refused(tmp_path: Path) -> None:
         forget(settings, " ")
     with pytest.raises(InvalidInput, match="there is no store in"):
         forget(settings, "ann")
+
+
+def test_an_object_store_that_is_away_says_what_is_done_and_what_not(tmp_path: Path) -> None:
+    """The person is left out of training from now on; what tells which words are theirs stays for the next run."""
+
+    class Away(Folder):
+        def names(self, _: str) -> list[str]:
+            raise RemoteFault("object store s3://b does not answer")
+
+    settings = Settings.model_validate({"home": str(tmp_path), "objects": {"url": "s3://b"}})
+    store = Store.at(tmp_path)
+    ann = redactor_of(settings).hash("ann")
+    store.add_exchanges([exchange(1, ann)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent.app.forget.objects_of", lambda _: Away(tmp_path / "o"))
+        with pytest.raises(RemoteFault, match=r"does not answer: later training leaves .* run this command again"):
+            forget(settings, "ann")
+    assert ann in forgotten.marks(store.engine)
+    assert [bool(e.messages) for _, e in store.exchanges_after(0, 9)] == [True]
+    store.close()
 
 
 def test_a_running_agent_keeps_what_was_said(tmp_path: Path) -> None:
