@@ -18,7 +18,8 @@ from agent.types import InvalidInput
 
 RECIPE_RANK = 16
 """The rank that a retraining takes where `retrain.recipe` names none: the default of `retrain.recipe.Recipe`."""
-_HERE = frozenset({"127.0.0.1", "localhost", "::1"})
+_HERE = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0", "::"})  # noqa: S104  # nothing listens here
+"""Addresses that mean this machine to whoever opens them."""
 
 
 def doubts(settings: Settings) -> Iterator[Finding]:
@@ -62,8 +63,8 @@ def _retrain(settings: Settings) -> Iterator[Finding]:
     rank, most = retrain.recipe.get("r", RECIPE_RANK), settings.engine.max_lora_rank
     if retrain.base_model_path is None:
         if settings.champion is not None:
-            remedy = "no order can be opened when there is a cause: set it to the base model's folder"
-            yield False, "retrain.base_model_path is not set", remedy
+            remedy = "nothing is retrained, whatever the cause: to have orders, set it to the base model's folder"
+            yield None, "retrain.base_model_path is not set", remedy
         return
     if settings.capture.text == "none":
         remedy = "there is no text to learn from: leave the one out, or set the other to redacted"
@@ -116,5 +117,5 @@ def _rest(settings: Settings) -> Iterator[Finding]:
     if settings.policy.judge_price is not None and settings.policy.judge_money is None:
         yield None, "policy.judge_price without policy.judge_money", "a price alone bounds nothing: set the money too"
     if settings.notify.urls and settings.notify.page is None and settings.http.host in _HERE:
-        remedy = "messages link to an address of this machine alone: set notify.page to one that your people reach"
+        remedy = f"messages link to {settings.http.host}, where people find nothing: set notify.page to the address"
         yield None, "notify.urls without notify.page", remedy

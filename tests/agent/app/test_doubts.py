@@ -31,7 +31,7 @@ JUDGE = {"judge_model": "jury"}
         ({"quality": JUDGE | {"sample_share": 0}}, False, "the judge is never asked"),
         ({"quality": JUDGE | {"judge_url": "http://jury", "judge_path": "/jury"}}, None, "leave one of them out"),
         ({"quality": {"judge_model": "home-v1"}}, False, "the champion would judge itself"),
-        ({"champion": "/adapters/one"}, False, "retrain.base_model_path is not set"),
+        ({"champion": "/adapters/one"}, None, "retrain.base_model_path is not set"),
         (CHAMPION | {"capture": {"text": "none"}}, False, "no text to learn from"),
         (CHAMPION | {"engine": {"max_lora_rank": 8}}, False, "retrain.recipe r 16 is above engine.max_lora_rank 8"),
         (CHAMPION | {"alias": "base"}, False, "alias and engine.base_model are both base"),
@@ -47,6 +47,7 @@ JUDGE = {"judge_model": "jury"}
         ({"quality": {"min_truth": 301}}, False, "quality.min_truth 301 above quality.window_exchanges"),
         ({"drift": {"reference_rows": 50, "budget_windows": 5000}}, False, "in 500000 exchanges needs 60"),
         ({"notify": {"urls": ["json://x"]}}, None, "set notify.page"),
+        ({"notify": {"urls": ["json://x"]}, "http": {"host": "::1"}}, None, "link to ::1, where"),
     ],
 )
 def test_each_doubt_is_told_alone(tree: dict[str, Any], well: bool | None, words: str) -> None:
