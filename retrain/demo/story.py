@@ -29,8 +29,9 @@ class Pace:
     feedback_share: float = 0.2
     """Share of answers that get a truth label from the recogniser, standing in for a person."""
     floor: float = 0.7
-    order_max_s: float = 900.0
-    stage_max_s: float = 300.0
+    order_max_s: float = 2400.0
+    stage_max_s: float = 900.0
+    """Patience, not an expectation: on a busy machine all of it takes several times as long."""
     reference_rows: int = 150
     """Exchanges from which the detector learns a new version's reference."""
     step_exchanges: int = 12
