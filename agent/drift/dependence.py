@@ -1,7 +1,8 @@
 """How much of a bet a record may stake when it is not the first of its kind.
 
-Lives here: `key_by` (what makes records kin: user, conversation, nothing), `measure` (what the reference says about
-kinship and about slow change) and `Kin` (what each user or conversation has staked and won lately).
+Lives here: `keys_by` (what may make records kin: user, conversation, nothing), `measure` (what the reference says about
+kinship and about slow change), `unexplained` (whether names tell who is alike) and `Kin` (what each user or
+conversation has staked and won lately).
 Comes in: normal scores of the reference in its own order; afterwards, p-values. Goes out: stakes in [0, 1].
 Must never know: what the scores mean, or which records are live.
 
@@ -41,6 +42,10 @@ _SHUFFLES = 40
 _CAUTION, _IN_THE_DARK = 1.25, 3.0
 """Sums of real scores have longer tails than normal ones: a design effect that is there is taken this much larger; and
 more where nobody knows the users, for then it is all that stands between a burst and an alarm."""
+_LITTLE = 0.1
+"""Mean excess of the design effects over 1 that is not worth another name."""
+_RARE, _AGAIN_ROWS, _SURELY = 0.02, 50, 5.0
+"""Words of at most this share of the records; within how many rows they come again; standard deviations from chance."""
 _CLEAR = 3.0
 _NEAR = 50
 """Kin further apart than this many of their own records are not compared."""
@@ -56,15 +61,16 @@ KEPT = 256
 _KINDS_AT_LEAST, _LARGEST_SHARE = 8, 0.25
 
 
-def key_by(reference: Sequence[Record]) -> str:
-    """user, conversation, or nothing: the widest kinship that still leaves many groups, none of them a quarter."""
+def keys_by(reference: Sequence[Record]) -> list[str]:
+    """user, conversation, or nothing, widest first: kinships that leave many groups, none of them a quarter."""
+    found = []
     for name in ("user", "conversation"):
         sizes = Counter(key for record in reference if (key := getattr(record, name)) is not None)
         if len(sizes) < _KINDS_AT_LEAST or sizes.total() < len(reference) / 2:
             continue
         if max(sizes.values()) <= _LARGEST_SHARE * len(reference):
-            return name
-    return ""
+            found.append(name)
+    return [*found, ""]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,8 +96,13 @@ class Dependence:
         return cls(np.zeros(scores), np.ones(scores))
 
 
-def measure(z: Numbers, keys: Sequence[str | None], random: np.random.Generator) -> Dependence:
-    """From normal scores (n, s) of the reference in its own order, nan where a record has none."""
+def measure(
+    z: Numbers, keys: Sequence[str | None], random: np.random.Generator, *, gathered: bool = False
+) -> Dependence:
+    """From normal scores (n, s) of the reference in its own order, nan where a record has none.
+
+    `gathered`: neighbours are known to be alike, so that little is asked of a score before it is slowed.
+    """
     z = np.where(np.isnan(z), 0.0, z - np.nanmean(np.where(np.isnan(z).all(axis=0), 0.0, z), axis=0))
     spread = z.std(axis=0)
     z = z / np.where(spread > 0, spread, 1.0)
@@ -99,7 +110,44 @@ def measure(z: Numbers, keys: Sequence[str | None], random: np.random.Generator)
     known = Dependence(kin, np.ones(kin.size), _together(keys))
     sums, stakes = _runs(z, keys, known)
     caution = _CAUTION if any(key is not None for key in keys) else _IN_THE_DARK
-    return Dependence(kin, _design_effect(sums, stakes, random, caution), known.together)
+    return Dependence(kin, _design_effect(sums, stakes, random, caution, gathered=gathered), known.together)
+
+
+def unexplained(z: Numbers, found: Dependence, random: np.random.Generator) -> bool:
+    """Do these names leave neighbours more than half as alike as if nobody were named? Then others would tell more.
+
+    A name that is drawn anew for each request, or a gateway's, makes strangers of what comes together.
+    """
+    left = _excess(found.slow, _CAUTION)
+    return left > _LITTLE and left > _excess(measure(z, [None] * len(z), random).slow, _IN_THE_DARK) / 2
+
+
+def _excess(slow: Numbers, caution: float) -> float:
+    return float(np.maximum(slow / caution - 1, 0).mean())
+
+
+def gather(words: Sequence[NDArray[np.uint16]], season: NDArray[np.intp], random: np.random.Generator) -> bool:
+    """Do words come again sooner, from the places (n,) of each record's words, than in any order within the seasons?
+
+    Conversations that run side by side spread one topic over hundreds of records: too thin for sums over blocks, and
+    still what one half of them teaches would be tested on the other.
+    """
+    word, record = np.concatenate(words).astype(np.int64), np.repeat(np.arange(len(words)), [w.size for w in words])
+    rare = np.bincount(word, minlength=1)[word] <= max(2.0, _RARE * len(words))
+    word, record = word[rare], record[rare]
+
+    def again(place: NDArray[np.intp]) -> int:
+        where = np.sort(word * len(words) + place[record])
+        return int(((np.diff(where) <= _AGAIN_ROWS) & (np.diff(where // len(words)) == 0)).sum())
+
+    chance = []
+    for _ in range(_SHUFFLES):
+        place = np.arange(len(words))
+        for s in np.unique(season):
+            mine = np.flatnonzero(season == s)
+            place[mine] = random.permutation(mine)
+        chance.append(again(place))
+    return bool(again(np.arange(len(words))) - np.mean(chance) > _SURELY * max(float(np.std(chance)), 1.0))
 
 
 def _kinship(z: Numbers, keys: Sequence[str | None]) -> Numbers:
@@ -155,7 +203,9 @@ def _runs(z: Numbers, keys: Sequence[str | None], known: Dependence) -> tuple[Nu
     return np.array(sums), np.array(stakes)
 
 
-def _design_effect(sums: Numbers, stakes: Numbers, random: np.random.Generator, caution: float) -> Numbers:
+def _design_effect(
+    sums: Numbers, stakes: Numbers, random: np.random.Generator, caution: float, *, gathered: bool
+) -> Numbers:
     """The largest over block lengths, where the order of the reference matters at all; else 1."""
     lengths = [n for n in BLOCKS if n * _BLOCKS_AT_LEAST <= len(sums)]
     if not lengths:
@@ -179,8 +229,8 @@ def _design_effect(sums: Numbers, stakes: Numbers, random: np.random.Generator, 
         own = np.where(surprise > 1, seen, 1.0).max(axis=0)
         floor = max(1.0, float(np.median(seen.max(axis=0))))
         slow = np.maximum(own, (1 + floor) / 2) * caution
-    elif surprise.max() > single:  # some scores only
-        slow = np.where(surprise > single, seen, 1.0).max(axis=0)
+    elif gathered or surprise.max() > single:  # some scores only
+        slow = np.where(surprise > (1 if gathered else single), seen, 1.0).max(axis=0)
         slow = np.where(slow > 1, slow * caution, 1.0)
     return np.maximum(slow, 1.0)
 

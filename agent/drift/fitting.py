@@ -15,7 +15,7 @@ import numpy as np
 from agent.drift.bets import Evidence
 from agent.drift.conformal import Grid, Pool, moments, normal_scores
 from agent.drift.core import Core
-from agent.drift.dependence import Dependence, Kin, key_by, measure
+from agent.drift.dependence import Dependence, Kin, gather, keys_by, measure, unexplained
 from agent.drift.learner import Learner, fold_of, words_of_many
 from agent.drift.scores import BY_ITSELF, NAMES, RANKED, Scorer, composed, pairs_of
 from agent.drift.seasons import Seasons
@@ -42,13 +42,35 @@ differ at all, as much as this at least, for most people stay with their topic."
 def fit_core(
     reference: Sequence[Record], *, alias: str, version: str, budget_rows: int, quiet_rows: int, seed: int
 ) -> Core:
-    """Split, count, score, rank. Raises InvalidInput if the reference is too small for the budget."""
+    """Split, count, score, rank. Raises InvalidInput if the reference is too small for the budget.
+
+    By users, by conversations, by nobody: the first names that tell who is alike. Where nobody's do, and neighbours are
+    alike all the same, the halves are long runs.
+    """
     _refuse(len(reference), budget_rows, quiet_rows)
-    random = np.random.default_rng([seed, 0])
-    keyed_by = key_by(reference)
     records = thinned(reference)
+    for keyed_by, quarters in [*((name, False) for name in keys_by(reference)), ("", True)]:
+        core, alike = _fitted(records, keyed_by, alias, version, budget_rows, quiet_rows, seed, quarters=quarters)
+        if not alike:
+            break
+    return core
+
+
+def _fitted(
+    records: Sequence[Record],
+    keyed_by: str,
+    alias: str,
+    version: str,
+    budget_rows: int,
+    quiet_rows: int,
+    seed: int,
+    *,
+    quarters: bool,
+) -> tuple[Core, bool]:
+    """With these names, and whether neighbours are alike in a way that they do not tell."""
+    random = np.random.default_rng([seed, 0])
     keys = [getattr(record, keyed_by) if keyed_by else None for record in records]
-    counted, ranked = halves(records, keys, random)
+    counted, ranked = halves(records, keys, random, quarters=quarters)
     pairs = [pair for i in range(0, len(records), _AT_ONCE) for pair in pairs_of(records[i : i + _AT_ONCE])]
     scorer = _scorer(records, pairs, counted)
     scores = np.full((len(records), len(NAMES)), np.nan)
@@ -74,7 +96,14 @@ def fit_core(
     words = words_of_many(pairs)
     own = [fold_of(f"run {k // _FOLD_RUN}" if keys[i] is None else str(keys[i]), seed) for k, i in enumerate(ranked)]
     usual, spread = moments(scores[ranked])
-    return Core(
+    gathered = not keyed_by and gather(words, season, np.random.default_rng([seed, 2]))
+    dependence = measure(z, keys, np.random.default_rng([seed, 1]), gathered=gathered)
+    if keyed_by:
+        alike = unexplained(z, dependence, np.random.default_rng([seed, 1]))
+    else:
+        gathered = gathered or bool((dependence.slow > 1).any())
+        alike = gathered and not quarters
+    core = Core(
         alias=alias,
         version=version,
         budget_rows=budget_rows,
@@ -91,11 +120,12 @@ def fit_core(
             [(words[i], int(season[i]), records[i].id, fold) for i, fold in zip(ranked, own, strict=True)],
         ),
         keyed_by=keyed_by,
-        kin=Kin(_with_learned(measure(z, keys, np.random.default_rng([seed, 1])), known=bool(keyed_by)), budget_rows),
+        kin=Kin(_with_learned(dependence, gathered=gathered), budget_rows),
         units=Units.build(calibration, keys),
         usual=np.append(usual, 0.0),
         spread=np.append(spread, 1.0),
     )
+    return core, alike
 
 
 def _score(
@@ -130,10 +160,10 @@ def _z(levels: NDArray[np.intp], groups: Sequence[Sequence[int]]) -> NDArray[np.
     return z
 
 
-def _with_learned(dependence: Dependence, *, known: bool) -> Dependence:
-    """Where neighbours are alike and nobody is `known`, one burst teaches and is tested: nothing learned is staked."""
+def _with_learned(dependence: Dependence, *, gathered: bool) -> Dependence:
+    """Where neighbours are alike and nobody is known, one burst teaches and is tested: nothing learned is staked."""
     kin, slow = (float(np.quantile(x, _LEARNED_LIKE)) for x in (dependence.kin, dependence.slow))
-    slow = slow if known or slow <= 1 else math.inf
+    slow = math.inf if gathered else slow
     kin = max(kin, _ONE_TOPIC) if kin > 0 else 0.0
     return Dependence(np.append(dependence.kin, kin), np.append(dependence.slow, slow), dependence.together)
 

@@ -33,13 +33,14 @@ def thinned(reference: Sequence[Record]) -> list[Record]:
 
 
 def halves(
-    reference: Sequence[Record], keys_: Sequence[str | None], random: np.random.Generator
+    reference: Sequence[Record], keys_: Sequence[str | None], random: np.random.Generator, *, quarters: bool = False
 ) -> tuple[list[int], list[int]]:
     """Places of the counted and the ranked half: split by whole users or conversations (`keys_`), else runs of ten.
 
     A record's own neighbours repeat it: they must not be counted while it is ranked, since nobody's are for live ones.
+    `quarters`: nobody is named, and neighbours are alike over who knows how many records; two runs in four are counted.
     """
-    block = max(1, min(_BLOCK_ROWS, len(reference) // 20))
+    block = len(reference) // 4 + 1 if quarters else max(1, min(_BLOCK_ROWS, len(reference) // 20))
     keys = [i // block if key is None else key for i, key in enumerate(keys_)]
     counted = _chosen(keys, random)
     if not 1 / 3 <= sum(key in counted for key in keys) / len(keys) <= 2 / 3:  # one conversation outweighs the rest

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agent.drift.bets import GROUPS
-from agent.drift.dependence import FORGET_ROWS, Dependence, Kin, key_by, measure
+from agent.drift.dependence import FORGET_ROWS, Dependence, Kin, gather, keys_by, measure
 from agent.drift.detector import Detector
 from agent.drift.records import UNKNOWN_TIME, Record
 from agent.drift.seasons import Seasons
@@ -71,12 +71,13 @@ def test_what_one_user_wins_is_bounded_and_forgotten() -> None:
 
 
 def test_who_is_kin_is_read_from_the_reference() -> None:
-    """Users if there are many, else conversations, else nobody: one name for all traffic says nothing."""
+    """Users if there are many, then conversations, then nobody: one name for all traffic says nothing."""
     records = stream(0, 100)
-    assert key_by(records) == ""
-    assert key_by(_by(records, 5)) == "user"
-    assert key_by(_by(_by(records, 1_000), 5, "conversation")) == "conversation"
-    assert key_by(_by(records, 40)) == ""
+    assert keys_by(records) == [""]
+    assert keys_by(_by(records, 5)) == ["user", ""]
+    assert keys_by(_by(_by(records, 1_000), 5, "conversation")) == ["conversation", ""]
+    assert keys_by(_by(_by(records, 1), 5, "conversation")) == ["user", "conversation", ""]
+    assert keys_by(_by(records, 40)) == [""]
 
 
 def test_one_new_user_is_no_drift_and_many_are() -> None:
@@ -108,6 +109,33 @@ def test_bursts_of_nobody_knows_whom_raise_no_alarm() -> None:
     assert detector.update_many(_nameless_bursts(2, 480)) == [None] * 480
     calm = Detector.fit(stream(1, 300), alias="home", version="v", budget_rows=20_000)
     assert calm.core.kin.whose(None, 1) is None
+
+
+def test_names_that_do_not_tell_who_is_alike_are_passed_over() -> None:
+    """An id per request, or a gateway's, is no user: then the conversation counts, or nobody is held to be named."""
+    bursts = _nameless_bursts(1, 480)
+    per_request = [dataclasses.replace(record, user=f"r{i}") for i, record in enumerate(bursts)]
+    gateways = [dataclasses.replace(record, user=f"g{i % 9}") for i, record in enumerate(bursts)]
+    for records in (per_request, gateways):
+        hidden = Detector.fit(records, alias="home", version="v", budget_rows=20_000).core
+        assert (hidden.keyed_by, hidden.kin.at_most[-1]) == ("", 0)
+        told = Detector.fit(_by(records, 16, "conversation"), alias="home", version="v", budget_rows=20_000).core
+        assert told.keyed_by == "conversation"
+    assert Detector.fit(_by(bursts, 16), alias="home", version="v", budget_rows=20_000).core.keyed_by == "user"
+    calm = [dataclasses.replace(record, user=f"r{i}") for i, record in enumerate(stream(1, 300))]
+    assert Detector.fit(calm, alias="home", version="v", budget_rows=20_000).core.keyed_by == "user"
+
+
+def test_conversations_side_by_side_are_seen_by_their_words() -> None:
+    """Words of twenty topics that take turns come again too soon; in any order, or apart by the hour, they do not."""
+    random_, hour = np.random.default_rng(4), np.repeat([0, 1], 200)
+    topic = np.arange(400) % 20 + np.arange(400) // 100 * 20
+    told = [np.unique(random_.integers(0, 8, 3) + 8 * t).astype(np.uint16) for t in topic]
+    assert gather(told, np.zeros(400, np.intp), random_)
+    assert not gather([told[i] for i in random_.permutation(400)], np.zeros(400, np.intp), random_)
+    halves = [np.array([random_.integers(0, 60) + 60 * h], np.uint16) for h in hour]
+    assert gather(halves, np.zeros(400, np.intp), random_)
+    assert not gather(halves, hour, random_)
 
 
 def _day_and_night(rows: int, seed: int) -> list[Record]:
