@@ -57,6 +57,9 @@ class Recipe:
     """Rows that go through the model at once."""
     accumulation: int = 1
     """Batches per step: a step sees `batch * accumulation` rows, in the memory of `batch`."""
+    workers: int = 1
+    """Processes of this machine that share each batch, a GPU each where there are GPUs; the adapter is the same but for
+    rounding."""
     warmup_ratio: float = 0.1
     """Share of the steps over which the learning rate rises, in a line, to its peak."""
     max_length: int = 64
@@ -81,7 +84,17 @@ class Recipe:
         self._together()
 
     def _numbers(self) -> None:
-        for name in ("r", "alpha", "steps", "batch", "max_length", "virtual_tokens", "accumulation", "patience"):
+        for name in (
+            "r",
+            "alpha",
+            "steps",
+            "batch",
+            "max_length",
+            "virtual_tokens",
+            "accumulation",
+            "patience",
+            "workers",
+        ):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"recipe: {name} must be at least 1, not {getattr(self, name)}")
         if self.evaluations < 0:
@@ -102,6 +115,10 @@ class Recipe:
 
     def _together(self) -> None:
         """What no library would do together, said before anything is loaded."""
+        if self.batch % self.workers:
+            raise InvalidInput(
+                f"recipe: {self.workers} workers cannot share a batch of {self.batch} rows evenly: write another batch"
+            )
         if self.method in PROMPTS and self.packing:
             raise InvalidInput(f"recipe: {self.method} puts tokens before each row, which packing cannot: leave it out")
         if self.method in PROMPTS and self.last_layers is not None:
@@ -154,5 +171,5 @@ class Recipe:
 
 _YOUNGER = (
     "method", "virtual_tokens", "accumulation", "precision", "gradient_checkpointing", "packing", "evaluations",
-    "patience",
+    "patience", "workers",
 )  # fmt: skip

@@ -19,7 +19,7 @@ from typing import Any
 from retrain.curate.rows import Row
 from retrain.encode import Encoded, encode_all, load_tokenizer
 from retrain.recipe import Recipe
-from retrain.training import record
+from retrain.training import record, workers
 from retrain.training.checkpoints import newest_whole, save, step_of
 from retrain.training.estimate import Estimate, estimate, machine_speed, read_shapes
 from retrain.training.follow import Follower, OnLook, OnStep
@@ -75,6 +75,10 @@ def train(
     Raises InvalidInput for a base, adapter, rows or method that cannot be used, Diverged when the loss is no number or
     comes apart.
     """
+    if recipe.workers > 1 and not workers.inside():
+        return _told_by_workers(
+            workers.share(rows, base, out, recipe, init, on_step, resume, valid, record_in, say, on_look)
+        )
     started = time.monotonic()
     work = out.with_name(out.name + ".work")
     tokenizer = load_tokenizer(base)
@@ -86,7 +90,7 @@ def train(
         _say_weights(data, say)
     model, recipe = adapted(base, recipe, init)
     checkpoint = newest_whole(work) if resume else None
-    if checkpoint is None:
+    if checkpoint is None and workers.leads():
         shutil.rmtree(work, ignore_errors=True)
     run = Follower(recipe, on_step, on_look)
     trainer, planned = build(model, data, seen, tokenizer, recipe, work, run)
@@ -96,8 +100,9 @@ def train(
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     resumed_at = 0 if checkpoint is None else step_of(checkpoint)
     profile = _profile(trainer.state.global_step, resumed_at, planned, data, recipe, clock, cpu)
-    save(model, out)
-    shutil.rmtree(work, ignore_errors=True)
+    if workers.leads():
+        save(model, out)
+        shutil.rmtree(work, ignore_errors=True)
     best = min(run.looks, key=lambda look: (look[1], look[0]), default=None)
     done = Trained(
         recipe=recipe,
@@ -116,6 +121,13 @@ def train(
     )
     _told(done, record_in, say)
     return done
+
+
+def _told_by_workers(done: dict[str, Any]) -> Trained:
+    """What the first of several workers told of a run, as JSON, read back."""
+    kinds: dict[str, Callable[..., Any]] = {"expected": Estimate, "profile": Profile}
+    parts = {key: kind(**done[key]) for key, kind in kinds.items() if done[key] is not None}
+    return Trained(**{**done, **parts, "recipe": Recipe.from_json(done["recipe"])})
 
 
 def _validation(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> list[Encoded]:

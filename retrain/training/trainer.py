@@ -15,6 +15,7 @@ from retrain.encode import Encoded, batches, collator
 from retrain.recipe import Recipe
 from retrain.training.checkpoints import mark_whole
 from retrain.training.follow import Follower
+from retrain.training.workers import rank, together
 from serving.errors import InvalidInput
 
 SAVES = 10
@@ -32,12 +33,13 @@ def build(
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     collate = collator(recipe.method, packing=recipe.packing, pad_id=pad_id)
     planned = batches(data, recipe.steps * recipe.accumulation, recipe.batch, recipe.seed)
+    mine = [batch[rank() :: recipe.workers] for batch in planned]
 
     class PlannedTrainer(Trainer):
-        """Batches as planned, so that their order is the recipe's and not the loader's."""
+        """Batches as planned, in the recipe's order and not the loader's; of each, this worker's share."""
 
         def get_train_dataloader(self) -> Any:
-            return torch.utils.data.DataLoader(data, batch_sampler=planned, collate_fn=collate)
+            return torch.utils.data.DataLoader(data, batch_sampler=mine, collate_fn=collate)
 
         def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
             return torch.utils.data.DataLoader(eval_dataset or seen, batch_size=recipe.batch, collate_fn=collate)
@@ -70,7 +72,9 @@ def _callback(run: Follower) -> Any:
             return control
 
         def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
-            mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            together()
+            if state.is_world_process_zero:
+                mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     return Tell()
 
@@ -113,6 +117,7 @@ def _arguments(recipe: Recipe, work: Path, *, looks: bool) -> Any:
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels"],
+        ddp_find_unused_parameters=False,
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
         **(watched if looks else {"eval_strategy": "no"}),

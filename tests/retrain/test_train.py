@@ -19,6 +19,7 @@ from retrain.curate.rows import Row, write_rows
 from retrain.encode import Encoded, batches
 from retrain.recipe import Recipe
 from retrain.train import Diverged, train
+from retrain.training import workers
 from serving.errors import InvalidInput
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,3 +192,42 @@ def test_a_killed_run_resumes_to_the_same_weights(base: Path, adapter: Path, tmp
     assert done.resumed_at == 4
     once, twice = weights(adapter), weights(out)
     assert all((once[name] - twice[name]).abs().max() < 1e-6 for name in once)
+
+
+def test_two_workers_make_the_adapter_of_one(base: Path, tmp_path: Path) -> None:
+    """Two processes of torchrun share each batch and leave one adapter, one process's but for rounding."""
+    alone = replace(RECIPE, steps=3, dropout=0.0, precision="fp32", evaluations=1)
+    train(ROWS, base, tmp_path / "one", alone, valid=ROWS[:3])
+    steps: list[int] = []
+    said: list[str] = []
+    done = train(
+        ROWS, base, tmp_path / "two", replace(alone, workers=2), on_step=lambda step, _: steps.append(step),
+        valid=ROWS[:3], say=said.append,
+    )  # fmt: skip
+    assert (steps, done.steps, done.rows, done.recipe.workers) == ([1, 2, 3], 3, 12, 2)
+    assert done.valid_loss is not None
+    assert said[0].startswith("2 processes share each batch of 4")
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-6
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_what_a_worker_met_is_raised_here(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's sentence keeps its kind; one that died without a word is told by the last line of its log."""
+    left = {"fault.json": json.dumps({"kind": "Diverged", "says": "the loss is no number"}), "log": "a\nKilled: 9\n"}
+
+    def ended(folder: Path, *_: object) -> int:
+        for name, text in left.items():
+            (folder / name).write_text(text)
+        return 1
+
+    monkeypatch.setattr(workers, "_listen", ended)
+    recipe = replace(RECIPE, workers=2)
+    with pytest.raises(Diverged, match="the loss is no number"):
+        train(ROWS, base, tmp_path / "a", recipe)
+    del left["fault.json"]
+    with pytest.raises(RuntimeError, match=r"a training process died .* Killed: 9"):
+        train(ROWS, base, tmp_path / "a", recipe)
+    with pytest.raises(InvalidInput, match="3 workers cannot share a batch of 4 rows evenly"):
+        replace(RECIPE, workers=3)
