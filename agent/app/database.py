@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from agent.intake.commit import plainly
 from agent.settings import Settings
@@ -49,6 +49,8 @@ def open_store(settings: Settings) -> Store:
         where = f"home {home}" if url is None else url
         msg = f"{where} cannot hold the database ({plainly(error)}): give a writable folder with room as `home`"
         raise InvalidInput(msg) from error
+    except DatabaseError as error:
+        raise _broken(settings, error) from error
     if mode & 0o077:
         log.warning("home %s, which holds texts of users, is open to others: chmod 700 it if nobody needs in", home)
     return store
@@ -65,4 +67,12 @@ def existing_store(settings: Settings) -> Store:
 def reading_store(settings: Settings) -> Store:
     """The same, only to be read: nothing is made or changed, so a full disk does no harm."""
     url = url_of(settings)
-    return Store.reading(settings.home) if url is None else Store(url, read_only=True, connections=4)
+    try:
+        return Store.reading(settings.home) if url is None else Store(url, read_only=True, connections=4)
+    except DatabaseError as error:
+        raise _broken(settings, error) from error
+
+
+def _broken(settings: Settings, error: DatabaseError) -> InvalidInput:
+    where = settings.home / "trimtab.db" if url_of(settings) is None else "the database of store.url"
+    return InvalidInput(f"{where} cannot be read ({error.orig}): put a backup in its place, or name another one")

@@ -22,6 +22,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
@@ -91,6 +92,8 @@ def run(settings: Settings, files: Sequence[Path], say: Callable[[str], None]) -
     """Import files into the store of the settings and say how it went. Raises InvalidInput when no line was good."""
     from agent.app.main import redactor_of
 
+    for file in files:
+        _opened(file).close()  # a name that is wrong makes no store, and leaves no half of the files behind
     now, store = datetime.now(UTC), open_store(settings)
     try:
         report = restore(
@@ -338,18 +341,22 @@ def _first(error: ValidationError) -> str:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def _digest(file: Path) -> str:
+def _opened(file: Path) -> BufferedReader:
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+        return file.open("rb")
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read ({error.strerror}): name an existing file") from error
+
+
+def _digest(file: Path) -> str:
+    with _opened(file) as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
     """Lines with their numbers from 1, plain or gzip; never more than one in memory."""
     number = 0
-    with file.open("rb") as head:
+    with _opened(file) as head:
         zipped = head.read(2) == _GZIP
     try:
         with cast("IO[bytes]", gzip.open(file, "rb")) if zipped else file.open("rb") as opened:

@@ -6,11 +6,18 @@ import os
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from agent.app import restore
+from agent.app.database import open_store, reading_store
+from agent.cli import app
+from agent.settings import Settings
 from agent.store import artifacts
+from agent.types import InvalidInput
 
 COMMANDS = ("agent", "adopt", "status", "doctor", "backtest", "serve", "retrain", "demo")
 
@@ -100,3 +107,42 @@ def test_an_adapter_of_ones_own_is_sealed_once(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert artifacts.verify(adapter) in done.stdout
     refused(trimtab("adopt", str(adapter), "--base-model", str(base)), "is sealed already")
+
+
+def test_the_version_is_said() -> None:
+    """What a bug report begins with."""
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0, done.output
+    assert done.output == f"trimtab {version('trimtab')}\n"
+
+
+def test_a_database_that_is_none_is_said(tmp_path: Path) -> None:
+    """A broken file is named, whether a command writes or reads."""
+    (tmp_path / "trimtab.db").write_bytes(b"no database " * 100)
+    for opened in (open_store, reading_store):
+        with pytest.raises(InvalidInput, match=r"trimtab\.db cannot be read \(file is not a database\): put a backup"):
+            opened(Settings(home=tmp_path))
+
+
+def test_a_wrong_name_to_import_makes_no_store(tmp_path: Path) -> None:
+    """Or `trimtab forget`, asked in the same wrong folder, would find an empty store and nobody in it."""
+    good, home = tmp_path / "good.jsonl", tmp_path / "home"
+    good.write_text('{"prompt": "a", "response": "b"}\n')
+    with pytest.raises(InvalidInput, match="nowhere cannot be read"):
+        restore.run(Settings(home=home), [good, tmp_path / "nowhere"], pytest.fail)
+    assert not home.exists()
+
+
+def test_a_full_disk_under_stdout_is_said(tmp_path: Path) -> None:
+    """One sentence, not a traceback, when a redirected output finds no room."""
+    log = tmp_path / "log.jsonl"
+    words = ("a lamp", "the light", "my heater", "one fan")
+    log.write_text("".join(f'{{"prompt": "turn on {words[n % 4]}", "response": "done"}}\n' for n in range(200)))
+    with log.open("a") as file:
+        file.writelines(f'{{"prompt": "{n} {n + 1} {n + 2} {n + 3}", "response": "no, {n}"}}\n' for n in range(200))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "agent.cli", "backtest", str(log), "--reference-rows", "100"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120,
+        )  # fmt: skip
+    refused(done, "there is no room")
