@@ -327,7 +327,7 @@ class Settings(_Section):
 
     home: Path = Path(".trimtab")
     """Folder of all state: database, socket, adapters, orders, reports."""
-    alias: str = "home"
+    alias: str = Field(default="home", min_length=1)
     """The model name that clients use."""
     champion: Path | None = None
     """Adapter folder that answers at the very first start; later the store knows better."""
@@ -369,12 +369,25 @@ class Settings(_Section):
         return self.champion_name or f"{self.alias}-v1"
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML takes the last of two equal keys without a word; here the second is refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands there twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path | None) -> Settings:
     """Settings of a YAML file, or the defaults when there is none. Raises InvalidInput in one sentence."""
     if path is None:
         return Settings()
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}  # noqa: S506  # a safe loader
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         msg = f"settings file {path} cannot be read ({why}): give an existing YAML file with --settings"

@@ -27,6 +27,8 @@ def write(folder: Path, text: str) -> Path:
         ("engine: {url: nonsense}", "engine.url: String should match pattern"),
         ("[1, 2]", "must hold a mapping"),
         ("a: [", "is not YAML"),
+        ("tick_s: 1\nhttp: {port: 1}\ntick_s: 2", "'tick_s' stands there twice"),
+        ("alias: ''", "alias: String should have at least 1 character"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
