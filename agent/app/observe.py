@@ -133,8 +133,8 @@ class Observer:
             estimate_once(self._store, versions[self._turn % len(versions)], self._settings, now)
         reasons = [SAYS, f"seen so far: {_listed(versions)}"]
         if alarm is not None:
-            ago_s = (now - alarm.at).total_seconds()
-            reasons.append(f"drift alarm ({alarm.kind}) on {alarm.version} {ago_s:.0f} s ago: {alarm.reason}")
+            at = f"{alarm.at:%Y-%m-%d %H:%M:%S} UTC"  # "seconds ago" would stand there for days, until there is news
+            reasons.append(f"drift alarm ({alarm.kind}) on {alarm.version} at {at}: {alarm.reason}")
         for name in versions:
             found = self._store.last_estimate(name)
             if found is not None:

@@ -63,7 +63,8 @@ def _headline(status: dict[str, Any]) -> Table:
     if status["alarm"]:
         shown.add_row("", escape(status["alarm"]["alarm"]["reason"]))
     if decision:
-        shown.add_row("[bold]decision[/]", f"{decision['action']}: {escape(decision['reasons'][0])}")
+        since = f"since {decision['at'][:16].replace('T', ' ')} UTC"
+        shown.add_row("[bold]decision[/]", f"{decision['action']} {since}: {escape(decision['reasons'][0])}")
         for reason in decision["reasons"][1:]:
             shown.add_row("", escape(reason))
     for order in status["orders"][:1]:
