@@ -21,6 +21,8 @@ FEWEST = 50
 """Exchanges that the axis always has room for."""
 LOWEST_EVIDENCE = -2.0
 """Evidence below this says nothing more: it is drawn here."""
+LEAST_WIDTH = 0.01
+"""Share of the plot's width that a version's only estimate takes: a line needs two points to be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,12 @@ def quality_chart(points: Sequence[QualityPoint], alarms: Sequence[int], last: i
     plane = Plane(Scale(0, max(last, FEWEST)), Scale(max(0.0, math.floor(lowest * 10) / 10), 1.0))
     drawn = []
     for version, run in _by_version(points).items():
-        band = [*((p.rowid, p.high) for p in run), *((p.rowid, p.low) for p in reversed(run))]
+        first = run[0].rowid - (plane.x.high * LEAST_WIDTH if len(run) == 1 else 0.0)
+        run_x = [(first, run[0]), *((float(p.rowid), p) for p in run)]
+        band = [*((x, p.high) for x, p in run_x), *((x, p.low) for x, p in reversed(run_x))]
         tint = f"hue{hue.get(version, 0)}"
         drawn.append(f'<path class="band {tint}" d="{plane.path(band)}Z"/>')
-        drawn.append(f'<path class="line {tint}" d="{plane.path((p.rowid, p.value) for p in run)}"/>')
+        drawn.append(f'<path class="line {tint}" d="{plane.path((x, p.value) for x, p in run_x)}"/>')
     return _frame(plane, drawn, [], alarms, "Quality over exchanges, share of good answers", lambda y: f"{y:.0%}")
 
 
