@@ -248,12 +248,13 @@ class Kin:
         self.dependence = dependence
         self.won_at_most = max(_WON_LEAST, _WON_SHARE * math.log(budget_rows))
         self.at_most = 1 / dependence.slow
-        self._in_the_dark = dependence.together == 1.0 and bool((dependence.slow > 1).any())
+        self.in_the_dark = dependence.together == 1.0 and bool((dependence.slow > 1).any())
+        """Neighbours are alike, and nobody knows whose they are."""
         self.known: OrderedDict[str, tuple[int, Numbers, Numbers]] = OrderedDict()
 
     def whose(self, key: str | None, row: int) -> str | None:
         """Who is held to have sent this record: its user; a run of neighbours where these are alike and nameless."""
-        return f"run {row // _RUN_ROWS}" if key is None and self._in_the_dark else key
+        return f"run {row // _RUN_ROWS}" if key is None and self.in_the_dark else key
 
     def stakes(self, key: str | None, row: int) -> tuple[Numbers, NDArray[np.bool_] | None]:
         """Stakes (s,) of a record's bets, and which groups (s, 4) may still bet (None: all)."""

@@ -124,7 +124,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InvalidInput(f"not UTF-8 text ({error.reason})") from error
     except json.JSONDecodeError as error:
-        raise InvalidInput(f"not JSON ({error.msg} at column {error.colno})") from error
+        raise InvalidInput(f"not JSON ({error.msg.removesuffix(' at')} at column {error.colno})") from error
     except RecursionError as error:
         raise InvalidInput("nested too deeply to be an exchange") from error
     except ValueError as error:  # an integer of thousands of digits

@@ -155,7 +155,7 @@ def test_few_bad_lines_are_counted_and_told(tmp_path: Path) -> None:
     *notes, summary = result.stderr.splitlines()
     assert json.loads(summary)["bad_lines"] == 1
     assert json.loads(summary)["rows"] == 100
-    says = "not JSON (Invalid control character at at column 19)"
+    says = "not JSON (Invalid control character at column 19)"
     first = f"{file}, line 401: {says}"
     assert notes == [f"note: 1 of 401 lines are no exchanges and were passed over; the first: {first}"]
 

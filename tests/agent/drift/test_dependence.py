@@ -119,6 +119,7 @@ def test_names_that_do_not_tell_who_is_alike_are_passed_over() -> None:
     for records in (per_request, gateways):
         hidden = Detector.fit(records, alias="home", version="v", budget_rows=20_000).core
         assert (hidden.keyed_by, hidden.kin.at_most[-1]) == ("", 0)
+        assert "give every exchange its user or its conversation" in Detector(hidden).notes[0]
         told = Detector.fit(_by(records, 16, "conversation"), alias="home", version="v", budget_rows=20_000).core
         assert told.keyed_by == "conversation"
     assert Detector.fit(_by(bursts, 16), alias="home", version="v", budget_rows=20_000).core.keyed_by == "user"
