@@ -127,8 +127,8 @@ class Detector:
         """What this reference cannot do, and what would; a sentence each."""
         units = self.core.units
         if self.core.kin.in_the_dark:
-            alike = "exchanges that come one after another are alike in this reference, and no user or conversation says"
-            return [f"{alike} why: changes are found late, if at all; give every exchange its user or its conversation"]
+            alike = "exchanges that follow each other are alike in this reference, and no user or conversation says why"
+            return [f"{alike}: changes are found late, if at all; give every exchange its user or its conversation"]
         if not units.playing:
             return []
         needed = rows_for_a_tenth(units.size, self.core.budget_rows, WITHIN_ROWS)
