@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from serving.errors import InvalidInput, TrimtabError
+from serving.errors import InvalidInput, TrimtabError, Unservable
 
 if TYPE_CHECKING:
     from agent.store import Store
@@ -116,7 +116,7 @@ def _told(given: Callable[[], tuple[Order, Store]]) -> None:
         os.environ.setdefault(name, value)
     try:
         _work(*given(), console)
-    except InvalidInput as error:
+    except (InvalidInput, Unservable) as error:  # trying again would not help
         typer.echo(f"trimtab retrain: {error}", err=True)
         raise typer.Exit(2) from error
     except Exception as error:  # the outer ring: the order says failed and why, the log says where

@@ -57,6 +57,8 @@ class Tracker:
         except Exception as error:  # noqa: BLE001  # a tracker's fault is never the order's
             self._backend = None
             why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            if isinstance(error, ModuleNotFoundError):
+                why = f"the package {error.name} is not installed here: install it, or leave `track` out of the order"
             self._say(f"careful: the tracker is left out from here on ({why})")
 
 

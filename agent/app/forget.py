@@ -81,7 +81,7 @@ def forget(settings: Settings, user: str) -> Forgotten:
         return _forget(settings.home, store, marks, {user, *marks}, objects_of(settings))
     except RemoteFault as fault:
         raise RemoteFault(
-            f"{fault}: later training leaves this person out, their data is still stored; run this command again"
+            f"{fault}; later training leaves this person out, their data is still stored; run this command again"
         ) from fault
     finally:
         store.close()

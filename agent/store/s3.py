@@ -106,4 +106,7 @@ class Bucket:
             if code == "AccessDenied" or isinstance(error, (said.PermissionDeniedError, said.UnauthenticatedError)):
                 raise InvalidInput(f"object store {self.url}: {may_not}") from error
             why = code or str(error).split("Debug source", 1)[0].split(" - ")[-1].strip()
-            raise RemoteFault(f"object store {self.url} does not answer for {key} ({why[:200]})") from error
+            raise RemoteFault(
+                f"object store {self.url} does not answer for {key} ({why[:200]}): see that it runs and that "
+                "objects.url and objects.endpoint are right, then try again"
+            ) from error

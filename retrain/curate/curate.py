@@ -98,9 +98,15 @@ def refuse(order: Order, result: Curated) -> None:
     losses = sorted(((s["dropped"], s["step"]) for s in result.report["steps"] if s["dropped"]), reverse=True)
     went = ", ".join(f"{step} took {dropped}" for dropped, step in losses[:3])
     if rows == 0:
-        went = went or f"sources: {came or 'no exchanges'}"
+        if not came:
+            raise InvalidInput(
+                f"order {order.id}: its sources hold no row to learn from; give a labeller, feedback, or a replay file "
+                "that is not empty"
+            )
+        went = went or f"sources: {came}"
         raise InvalidInput(
-            f"order {order.id}: no row is left to learn from ({went}); give a labeller, feedback or a replay file"
+            f"order {order.id}: no row is left to learn from ({went}); {order.work / REPORT} shows which and why: "
+            "change data.curation, or give other rows"
         )
     if rows < floor:
         raise InvalidInput(

@@ -64,7 +64,10 @@ def continued(model: Any, adapter: Path, *, trainable: bool = True, name: str = 
             model, adapter, adapter_name=name, is_trainable=trainable, local_files_only=True, use_safetensors=True
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise InvalidInput(f"adapter {adapter} cannot be started from: {short(error)}") from error
+        raise InvalidInput(
+            f"adapter {adapter} cannot be started from: {short(error)}; bring its files back, or write "
+            "init_from_champion: false"
+        ) from error
 
 
 def _stored(adapter: Path) -> Any:

@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from agent.launch import lock
 from agent.rollout.act import read_probes
 from agent.store import Store, artifacts
 from agent.types import Exchange, Grade, Message, Outcome, VerdictKind
-from retrain import faults, run
+from retrain import cli, faults, run
 from retrain.bootstrap import bootstrap
 from retrain.evaluate.contest import Contest
 from retrain.order import Order, load, parse
 from retrain.recipe import Recipe
-from serving.errors import InvalidInput
+from serving.errors import InvalidInput, RemoteFault, Unservable
 from tests.retrain.fake_engine import TOKEN, FakeEngine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -340,6 +341,21 @@ def test_the_command_refuses_a_malformed_order(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "order.yaml" in done.stderr
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_no_second_attempt_would_mend_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An adapter that nobody can read fails its order at once; a store that is away is tried again."""
+    ended = []
+    for fault in (Unservable(f"adapter {tmp_path} has no readable manifest"), RemoteFault("the store is away")):
+
+        def given(fault: Exception = fault) -> Any:
+            raise fault
+
+        with pytest.raises(typer.Exit) as status:
+            cli._told(given)
+        ended.append(status.value.exit_code)
+    assert ended == [2, 1]
+    assert capsys.readouterr().err.count("\n") == 2
 
 
 def test_a_first_version_is_made_without_a_contest(base: Path, tmp_path: Path) -> None:

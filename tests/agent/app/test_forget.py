@@ -132,7 +132,7 @@ def test_an_object_store_that_is_away_says_what_is_done_and_what_not(tmp_path: P
     store.add_exchanges([exchange(1, ann)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("agent.app.forget.objects_of", lambda _: Away(tmp_path / "o"))
-        with pytest.raises(RemoteFault, match=r"does not answer: later training leaves .* run this command again"):
+        with pytest.raises(RemoteFault, match=r"does not answer; later training leaves .* run this command again"):
             forget(settings, "ann")
     assert ann in forgotten.marks(store.engine)
     assert [bool(e.messages) for _, e in store.exchanges_after(0, 9)] == [True]

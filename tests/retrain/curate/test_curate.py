@@ -197,7 +197,7 @@ def test_nothing_to_learn_from_is_the_callers_fault(tmp_path: Path) -> None:
         "id": "o", "reason": "r", "alias": "home", "challenger": "home-v2", "store": store.url,
         "home": str(tmp_path), "engine": {"url": "http://x"}, "base_model": {"path": "m"}, "data": {},
     }  # fmt: skip
-    with pytest.raises(InvalidInput, match="no row is left"):
+    with pytest.raises(InvalidInput, match="its sources hold no row"):
         curate(parse(document), store, tmp_path / "w")
     store.close()
 

@@ -180,7 +180,7 @@ def test_a_teacher_is_asked_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "data", "says"),
     [
-        ([], {}, "no row is left to learn from"),
+        ([], {}, "its sources hold no row to learn from"),
         ([{"prompt": f"tilt {n * 7919}", "answer": "same"} for n in range(60)], {}, "same answer 'same'"),
         ([{"prompt": f"q {n}", "answer": f"a {n}"} for n in range(5)], {}, "fewer than data.curation.min_rows 8"),
         (
@@ -201,6 +201,7 @@ def test_bad_data_is_one_sentence(tmp_path: Path, rows: list[Any], data: dict[st
     with pytest.raises(InvalidInput, match=re.escape(says)) as fault:
         curate(order, store, order.work)
     assert "\n" not in str(fault.value)
+    assert ("report.json shows which and why: change data.curation" in str(fault.value)) == ("took 60" in says)
     store.close()
 
 
