@@ -390,7 +390,8 @@ class Watch:
         state = asdict(self._state) | {"streams": {name: asdict(s.kept) for name, s in self._streams.items()}}
         vanished = {rowid: self.vanished(alarm) for rowid, alarm in alarms}
         with self._store.transaction() as session:
-            session.add_all(produced)
+            self._store.put_readings(session, [row for row in produced if isinstance(row, ReadingRow)])
+            session.add_all([row for row in produced if not isinstance(row, ReadingRow)])
             for rowid, alarm in alarms:
                 session.add(convert.alarm_row(alarm, rowid, vanished[rowid]))
                 data = {"exchange_rowid": rowid, "evidence": alarm.evidence}

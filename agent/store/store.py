@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Table, event, func, insert
+from sqlalchemy import Connection, Table, event, func, insert, update
 from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
@@ -34,6 +34,7 @@ from agent.store.tables import (
     EstimateRow,
     EventRow,
     OrderRow,
+    ReadingRow,
     RolloutRow,
     StateRow,
     WorkerRow,
@@ -46,7 +47,9 @@ EXCHANGE_COLUMNS = [EXCHANGE.c[name] for name in convert.EXCHANGE_FIELDS]
 _IDS_AT_ONCE = 500
 Guard = Callable[[Connection], None]
 _EVENT: Table = EventRow.__table__  # type: ignore[attr-defined]
-_TOLD = [WorkerRow.__table__.c[name] for name in ("worker", "assigned", "dropped")]  # type: ignore[attr-defined]
+_WORKER: Table = WorkerRow.__table__  # type: ignore[attr-defined]
+_TOLD = [_WORKER.c[name] for name in ("worker", "assigned", "dropped")]
+_READING: Table = ReadingRow.__table__  # type: ignore[attr-defined]
 
 
 class Store:
@@ -164,14 +167,17 @@ class Store:
         self, worker: str, pid: int, seen_at: datetime, assigned: int, dropped: int, *, pod: str | None = None
     ) -> None:
         """Remember the highest numbers a tap told us, the sidecar of `pod`."""
-        with self.transaction() as session:
-            row = session.get(WorkerRow, worker) or WorkerRow(worker=worker, pid=pid, seen_at=seen_at)
-            row.pid = pid or row.pid
-            row.pod = pod or row.pod
-            row.seen_at = seen_at
-            row.assigned = max(row.assigned, assigned)
-            row.dropped = max(row.dropped, dropped)
-            session.add(row)
+        told = {"pid": pid, "pod": pod, "seen_at": seen_at, "assigned": assigned, "dropped": dropped}
+        with writing(self.engine) as connection:
+            if self._guard is not None:
+                self._guard(connection)
+            known = connection.execute(columns(_WORKER).where(_WORKER.c.worker == worker)).first()
+            if known is None:
+                connection.execute(insert(_WORKER), [{"worker": worker, **told}])
+                return
+            told |= {"pid": pid or known.pid, "pod": pod or known.pod}
+            told |= {"assigned": max(known.assigned, assigned), "dropped": max(known.dropped, dropped)}
+            connection.execute(update(_WORKER).where(_WORKER.c.worker == worker), told)
 
     def capture_counts(self) -> dict[str, int]:
         """Exact capture accounting over all taps: assigned, stored, dropped, unreadable, lost.
@@ -207,6 +213,13 @@ class Store:
     def save_state(session: Session, key: str, cursor: int, state: bytes) -> None:
         """Write a loop's state inside the caller's transaction, beside what it produced."""
         session.merge(StateRow(key=key, cursor=cursor, state=state))
+
+    @staticmethod
+    def put_readings(session: Session, rows: Sequence[ReadingRow]) -> None:
+        """Add readings inside the caller's transaction, all in one statement: nobody asks for their numbers."""
+        if rows:
+            _begin_writing(session)
+            session.connection().execute(insert(_READING), [row.model_dump(exclude={"rowid"}) for row in rows])
 
     # -- grades and estimates ---------------------------------------------------------------------
 
