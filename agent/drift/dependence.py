@@ -44,8 +44,10 @@ _CAUTION, _IN_THE_DARK = 1.25, 3.0
 more where nobody knows the users, for then it is all that stands between a burst and an alarm."""
 _LITTLE = 0.1
 """Mean excess of the design effects over 1 that is not worth another name."""
-_RARE, _AGAIN_ROWS, _SURELY = 0.02, 50, 5.0
+_RARE, _AGAIN_ROWS, _SURELY = 0.02, 50, 3.0
 """Words of at most this share of the records; within how many rows they come again; standard deviations from chance."""
+_ENOUGH_ROWS = 1_000
+"""A reference of fewer rows shows too little of how alike neighbours are: all scores are slowed by what it lacks."""
 _CLEAR = 3.0
 _NEAR = 50
 """Kin further apart than this many of their own records are not compared."""
@@ -110,7 +112,8 @@ def measure(
     known = Dependence(kin, np.ones(kin.size), _together(keys))
     sums, stakes = _runs(z, keys, known)
     caution = _CAUTION if any(key is not None for key in keys) else _IN_THE_DARK
-    return Dependence(kin, _design_effect(sums, stakes, random, caution, gathered=gathered), known.together)
+    slow = _design_effect(sums, stakes, random, caution, gathered=gathered)
+    return Dependence(kin, np.maximum(slow, _ENOUGH_ROWS / len(z)) if gathered else slow, known.together)
 
 
 def unexplained(z: Numbers, found: Dependence, random: np.random.Generator) -> bool:
