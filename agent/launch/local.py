@@ -41,7 +41,10 @@ class _Job:
 
     @property
     def alive(self) -> bool:
-        return self.pid is not None and self.boot == process.boot_id() and process.started_ticks(self.pid) == self.ticks
+        """A job that was dead before its start time could be read has no ticks, and is not alive."""
+        if self.pid is None or self.ticks is None or self.boot != process.boot_id():
+            return False
+        return process.started_ticks(self.pid) == self.ticks
 
 
 class LocalLauncher:

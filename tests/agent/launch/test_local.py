@@ -164,6 +164,19 @@ def test_a_job_that_dies_during_a_look_is_reaped(store: Store, tmp_path: Path, m
     assert first.returncode == -signal.SIGKILL
 
 
+def test_a_job_that_is_dead_before_it_is_looked_at_is_not_at_work(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that ends before its start time can be read is taken for dead, not for alive for ever."""
+    add(store, "refuse")
+    local = launcher(store, tmp_path)
+    with monkeypatch.context() as quick:
+        quick.setattr(process, "started_ticks", lambda _: None)
+        local.tick(NOW)
+    until(lambda: (local.poll(NOW), store.order("o1").status)[1] == "failed")
+    assert store.order("o1").error == "write it differently"
+
+
 def test_what_a_dead_job_left_is_ended_before_the_next_attempt(store: Store, tmp_path: Path) -> None:
     """A worker that outlives its job holds the order's lock: it is killed, and the order goes on to its end."""
     add(store, "orphan")
