@@ -4,7 +4,8 @@ Lives here: `record_from`. Comes in: one parsed line. Goes out: a record, by way
 `record_of` as in the live agent. Must never know: files.
 
 A line is {"prompt", "response"} (or "answer"), or {"request", "response"} with the bodies of OpenAI's chat
-completions, completions or responses, or of Anthropic's messages. "timestamp" (ISO 8601, or unix seconds or
+completions, completions or responses, or of Anthropic's messages, or {"messages"} as training sets have them, the last
+one the assistant's (or its text as "response"). "timestamp" (ISO 8601, or unix seconds or
 milliseconds), "user", "conversation", "template", "latency_s", "ttft_s" and "id" may stand beside them; other keys are
 passed over.
 """
@@ -19,7 +20,7 @@ from typing import Any
 from agent.drift.records import UNKNOWN_TIME, Record, record_of
 from agent.types import Exchange, InvalidInput, Message, Outcome
 
-FORMS = '{"prompt", "response"} or OpenAI or Anthropic bodies {"request", "response"}'
+FORMS = '{"prompt", "response"}, OpenAI or Anthropic bodies {"request", "response"}, or {"messages"} of a training set'
 _MILLISECONDS_FROM = 1e11
 """Unix seconds reach this number in the year 5138."""
 _MOST_S = 1e6
@@ -33,6 +34,8 @@ def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> 
     if "request" in document:
         request, response = _body(document, "request"), _body(document, "response")
         messages, answer = _messages(request), _answer(response)
+    elif "messages" in document:
+        messages, answer = _taught(document)
     else:
         messages = (Message(role="user", text=_text(document, "prompt")),)
         answer = _text(document, "response" if "response" in document else "answer")
@@ -99,6 +102,18 @@ def _messages(request: dict[str, Any]) -> tuple[Message, ...]:
     if isinstance(said, list) and said and all(isinstance(message, dict) for message in said):
         return tuple(Message(role=str(m.get("role", "")), text=_said(m)) for m in said)
     raise InvalidInput('"request" holds neither "messages" nor "input" nor a text "prompt"')
+
+
+def _taught(document: dict[str, Any]) -> tuple[tuple[Message, ...], str]:
+    """A conversation with its answer beside it, or, as in training sets, as its last message."""
+    if "response" in document or "answer" in document:
+        return _messages(document), _text(document, "response" if "response" in document else "answer")
+    said = document["messages"]
+    if not (isinstance(said, list) and len(said) > 1 and all(isinstance(message, dict) for message in said)):
+        raise InvalidInput('"messages" must be a list of at least two objects, the last one the assistant\'s')
+    if said[-1].get("role") != "assistant":
+        raise InvalidInput('the last of "messages" must have the role "assistant": its text is the answer')
+    return _messages({"messages": said[:-1]}), _said(said[-1])
 
 
 def _answer(response: dict[str, Any]) -> str:

@@ -63,8 +63,9 @@ def backtest(
     """Replay logged exchanges through the drift detector: when would it have raised the alarm, and why?
 
     A line is {"prompt": ..., "response": ...}, or {"request": {...}, "response": {...}} with OpenAI or Anthropic
-    bodies; "timestamp", "user", "conversation", "template", "latency_s" may stand beside them. One JSON line per
-    alarm goes to stdout as it fires; "alarm_at" and "onset_row" count exchanges after the reference, from 0.
+    bodies, or {"messages": [...]} as training sets have them; "timestamp", "user", "conversation", "template",
+    "latency_s" may stand beside them. One JSON line per alarm goes to stdout as it fires; "alarm_at" and "onset_row"
+    count exchanges after the reference, from 0.
     """
     from agent.drift.backtest import REFERENCE_ROWS, Plan, Replay
 

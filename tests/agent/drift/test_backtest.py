@@ -203,6 +203,19 @@ def test_bodies_say_what_intake_reads() -> None:
         assert _said({"request": json.dumps(request), "response": json.dumps(response)})[1] == exchange.answer
 
 
+def test_lines_of_a_training_set_are_read() -> None:
+    """The assistant's last message is the answer, and all before it was asked; an answer may stand beside, too."""
+    asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "dim the lamp"}]
+    whole = {"messages": [*asked, {"role": "assistant", "content": "lamp at 20"}], "user": "ann"}
+    body = {"choices": [{"message": {"content": "lamp at 20"}}]}
+    same = record_from({"request": {"messages": asked}, "response": body, "user": "ann"}, fallback_id="x")
+    assert record_from(whole, fallback_id="x") == same
+    assert record_from({"messages": asked, "response": "lamp at 20", "user": "ann"}, fallback_id="x") == same
+    for wrong in (asked, asked[:1], [], "text", [*asked, "text"]):
+        with pytest.raises(InvalidInput, match='"messages"'):
+            record_from({"messages": wrong}, fallback_id="x")
+
+
 def test_what_stands_beside_the_texts_is_taken() -> None:
     """User, conversation, template and times reach the record; what is no number of seconds is none."""
     line = {
