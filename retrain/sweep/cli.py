@@ -46,7 +46,7 @@ def sweep(
         backend = backend_of(by, address)
         rows, valid = rows_of(read)
         console.print(f"{len(rows)} rows to learn from, {len(valid)} to look at; {trials} trials by {by}", markup=False)
-        found = search(read, rows, valid, space, backend, trials, lambda line: console.print(line, markup=False))
+        found = search(read, rows, valid, space, backend, trials, typer.echo)  # a search may pickle it
     except InvalidInput as error:
         typer.echo(f"trimtab sweep: {error}", err=True)
         raise typer.Exit(2) from error

@@ -29,8 +29,8 @@ class Optuna:
         self._optuna = optuna
         self._grid = grid
 
-    def search(self, space: Space, trials: int, done: Sequence[Trial], run: Run, seed: int) -> None:
-        """See `Backend`."""
+    def search(self, space: Space, trials: int, done: Sequence[Trial], run: Run, seed: int) -> Sequence[Trial]:
+        """See `Backend`. Every trial comes back."""
         optuna = self._optuna
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         study = optuna.create_study(
@@ -48,10 +48,11 @@ class Optuna:
         for _ in range(trials - len(done)):
             if self._grid:
                 if not points:
-                    return
+                    break
                 point = points.pop(0)
                 study.enqueue_trial({"lr": point.lr, "batch": point.batch})
             self._one(study, where, run)
+        return []
 
     def _one(self, study: Any, where: Any, run: Run) -> None:
         trial = study.ask(where)

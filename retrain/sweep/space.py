@@ -67,8 +67,11 @@ Run = Callable[[Point, Look], Trial]
 class Backend(Protocol):
     """A search: it chooses points, runs each through `run`, and gives up what is clearly worse."""
 
-    def search(self, space: Space, trials: int, done: Sequence[Trial], run: Run, seed: int) -> None:
-        """Try points until `trials` are done, those of `done` counted in."""
+    def search(self, space: Space, trials: int, done: Sequence[Trial], run: Run, seed: int) -> Sequence[Trial]:
+        """Try points until `trials` are done, those of `done` counted in; returns the trials that never came back.
+
+        They are what the search itself ended, so that `run` could not write them down.
+        """
 
 
 def space_around(recipe: Recipe, lrs: Sequence[float] = (), batches: Sequence[int] = ()) -> Space:

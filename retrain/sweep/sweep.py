@@ -65,18 +65,22 @@ def sweep(
     folder.mkdir(parents=True, exist_ok=True)
     done = read_trials(folder / TRIALS)
 
-    def run(point: Point, look: Look) -> Trial:
-        made = _trial(order, rows, valid, point, look, folder)
+    def note(made: Trial) -> None:
         with (folder / TRIALS).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(made.to_json()) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
         loss = "failed" if made.loss is None else f"validation loss {made.loss:.4f}"
-        cost = f"in {made.steps} steps, {made.seconds:.0f} s"
-        say(f"lr {point.lr:g}, batch {point.batch}: {loss} {cost} {made.why}".rstrip())
+        cost = f"in {made.steps} steps, {made.seconds:.0f} s" if made.steps else f"in {made.seconds:.0f} s"
+        say(f"lr {made.point.lr:g}, batch {made.point.batch}: {loss} {cost} {made.why}".rstrip())
+
+    def run(point: Point, look: Look) -> Trial:
+        made = _trial(order, rows, valid, point, look, folder)
+        note(made)
         return made
 
-    backend.search(space, trials, done, run, order.recipe.seed)
+    for ended in backend.search(space, trials, done, run, order.recipe.seed):
+        note(ended)
     found = read_trials(folder / TRIALS)
     best = best_of(found)
     if best is None:

@@ -21,10 +21,10 @@ class WandB:
             raise InvalidInput("sweeps by wandb need the package: pip install wandb") from error
         self._wandb, self._project = wandb, project
 
-    def search(self, space: Space, trials: int, done: Sequence[Trial], run: Run, seed: int) -> None:  # noqa: ARG002
-        """See `Backend`."""
+    def search(self, space: Space, trials: int, done: Sequence[Trial], run: Run, seed: int) -> Sequence[Trial]:  # noqa: ARG002
+        """See `Backend`. Every trial comes back."""
         if trials <= len(done):
-            return
+            return []
         sweep = self._wandb.sweep(
             {
                 "method": "bayes",
@@ -48,3 +48,4 @@ class WandB:
                 run(Point(lr=float(f"{made.config['lr']:.3g}"), batch=int(made.config["batch"])), look)
 
         self._wandb.agent(sweep, function=one, count=trials - len(done), project=self._project)
+        return []

@@ -1,4 +1,4 @@
-"""Sweeps: the space, giving up, going on after a kill, and a real one on the tiny model."""
+"""Sweeps: the space, giving up, going on after a kill, and real ones on the tiny model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from retrain.curate.rows import Row, write_rows
 from retrain.order import Order, parse
 from retrain.recipe import Recipe
+from retrain.sweep import ray_backend
 from retrain.sweep.cli import app, backend_of
 from retrain.sweep.space import Look, Point, Run, Space, Trial, best_of, recipe_at, space_around
 from retrain.sweep.sweep import RESULT, TRIALS, read_trials, rows_of, sweep
@@ -96,10 +98,12 @@ def test_optuna_finds_the_best_and_gives_up_the_rest(by: str) -> None:
 class Plain:
     """A search of five lines: the port asks no more."""
 
-    def search(self, space: Space, trials: int, done: Sequence[Trial], run: Run, seed: int) -> None:
-        """Walk the grid."""
-        for point in space.grid()[len(done) : trials]:
+    def search(self, space: Space, trials: int, done: Sequence[Trial], run: Run, seed: int) -> Sequence[Trial]:
+        """Walk the grid: one point is run, what follows the search gives up by itself, as Ray does."""
+        points = space.grid()[len(done) : trials]
+        for point in points[:1]:
             run(point, lambda _number, _loss: False)
+        return [Trial(point=point, loss=9.0, steps=0, seconds=1.0, why="given up") for point in points[1:]]
 
 
 def test_a_sweep_goes_on_where_it_was_killed(tiny_model: Path, tmp_path: Path) -> None:
@@ -113,8 +117,9 @@ def test_a_sweep_goes_on_where_it_was_killed(tiny_model: Path, tmp_path: Path) -
     with (order.work / "sweep" / TRIALS).open("a") as stream:
         stream.write('{"point": {"lr"')
         stream.write("\n")
-    found = sweep(order, rows, valid, SPACE, Plain(), 2, said.append)
-    assert len(said) == len(found.trials) == 2
+    found = sweep(order, rows, valid, SPACE, Plain(), 3, said.append)
+    assert len(said) == len(found.trials) == 3
+    assert said[2].endswith("validation loss 9.0000 in 1 s given up")
     assert found.recipe.evaluations == RECIPE.evaluations
     assert sorted(path.name for path in (order.work / "sweep").iterdir()) == [RESULT, TRIALS]
     assert json.loads((order.work / "sweep" / RESULT).read_text())["best"]["loss"] == found.best.loss
@@ -131,6 +136,26 @@ def test_the_command_prints_a_recipe(tiny_model: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "lr: 0.01" in done.stdout.split("write into the order:")[1]
     assert len(read_trials(order.work / "sweep" / TRIALS)) == 2
+
+
+def test_a_trial_that_ray_gave_up_is_written_down() -> None:
+    """ASHA ends a trial with its process: what its last report said is kept; ended and failed ones were written."""
+    config = {"lr": 0.0123456, "batch": 4}
+    report = {"loss": 2.5, "ended": False, "training_iteration": 2, "time_total_s": 3.0}
+    told = Trial(point=Point(lr=0.0123, batch=4), loss=2.5, steps=0, seconds=3.0, why="given up after 2 looks")
+    assert ray_backend._given_up(config, report) == told
+    ended = {**report, "ended": True}
+    cases: tuple[tuple[dict[str, object], Exception | None, bool], ...] = (
+        (report, None, True),
+        (ended, None, False),
+        (report, RuntimeError(), False),
+        ({}, None, False),
+    )
+    for metrics, error, is_given_up in cases:
+        assert ray_backend._unfinished(SimpleNamespace(metrics=metrics, error=error)) is is_given_up
+    said: list[dict[str, object]] = []
+    ray_backend._trainable(Runner(), said.append)(config)
+    assert [one["ended"] for one in said] == [False, False, False, False, True]
 
 
 @pytest.mark.parametrize("by", ["ray", "wandb"])
