@@ -141,11 +141,11 @@ def test_the_command_prints_a_recipe(tiny_model: Path, tmp_path: Path) -> None:
 def test_a_trial_that_ray_gave_up_is_written_down() -> None:
     """ASHA ends a trial with its process: what its last report said is kept; ended and failed ones were written."""
     config = {"lr": 0.0123456, "batch": 4}
-    report = {"loss": 2.5, "ended": False, "training_iteration": 2, "time_total_s": 3.0}
+    report: dict[str, float] = {"loss": 2.5, "ended": False, "training_iteration": 2, "time_total_s": 3.0}
     told = Trial(point=Point(lr=0.0123, batch=4), loss=2.5, steps=0, seconds=3.0, why="given up after 2 looks")
     assert ray_backend._given_up(config, report) == told
     ended = {**report, "ended": True}
-    cases: tuple[tuple[dict[str, object], Exception | None, bool], ...] = (
+    cases: tuple[tuple[dict[str, float], Exception | None, bool], ...] = (
         (report, None, True),
         (ended, None, False),
         (report, RuntimeError(), False),
