@@ -279,6 +279,19 @@ def test_a_dead_engine_and_a_missing_token_are_said(tmp_path: Path) -> None:
         assert part in out.getvalue()
 
 
+def test_who_hands_exchanges_in_needs_no_engine(tmp_path: Path) -> None:
+    """Without an adapter or a judge to be served nobody is missed; with a judge in the engine somebody is."""
+    for tree, red in (({}, False), ({"quality": {"judge_model": "judge"}}, True)):
+        out = io.StringIO()
+        nowhere = Settings.model_validate({
+            "home": str(tmp_path), "engine": {"url": "http://127.0.0.1:9"}, "http": {"port": 9}, **tree,
+        })  # fmt: skip
+        examine(nowhere, "", Console(file=out, width=500), sleep=lambda _: None)
+        mark = next(line for line in out.getvalue().splitlines() if "engine at" in line)
+        assert mark.startswith("no " if red else "-- "), out.getvalue()
+        assert ("none is needed where exchanges are handed in" in out.getvalue()) is not red
+
+
 def seen(counted: int = 0, own: tuple[int, int] = (0, 0), **more: Any) -> AgentSeen:
     """An agent's counts."""
     return AgentSeen(
