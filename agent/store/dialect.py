@@ -12,6 +12,8 @@ without the lock a reader could pass a number whose transaction has not committe
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +34,8 @@ PRAGMAS = (
     "journal_size_limit=67108864",  # a log that grew while someone read is cut back to 64 MiB
 )
 _READING = ("busy_timeout=30000",)
+PATIENCE_S = 30.0
+"""How long a connection to SQLite waits for the file's lock."""
 SESSION = "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '5min'"
 """Of each PostgreSQL connection: as patient as SQLite's busy timeout, and nobody holds the turn for ever."""
 TCP: dict[str, Any] = {
@@ -73,7 +77,7 @@ def engine_of(url: URL, *, read_only: bool, connections: int) -> Engine:
     common: dict[str, Any] = {"json_serializer": to_json, "hide_parameters": True}
     sqlite_file = url.get_backend_name() == "sqlite"
     if sqlite_file:
-        engine = create_engine(url, connect_args={"timeout": 30}, **common)
+        engine = create_engine(url, connect_args={"timeout": PATIENCE_S}, **common)
         statements = [f"PRAGMA {pragma}" for pragma in (_READING if read_only else PRAGMAS)]
     else:
         kept = min(connections, KEPT_CONNECTIONS)
@@ -89,13 +93,30 @@ def engine_of(url: URL, *, read_only: bool, connections: int) -> Engine:
         if sqlite_file and cursor.execute("PRAGMA page_count").fetchone()[0] == 0:
             cursor.execute(NEW_FILE)
         for statement in statements:
-            cursor.execute(statement)
+            if sqlite_file:
+                _when_free(cursor, statement)
+            else:
+                cursor.execute(statement)
         cursor.close()
         if not sqlite_file:
             connection.commit()
             _without_nul(connection)
 
     return engine
+
+
+def _when_free(cursor: Any, pragma: str) -> None:
+    """Ask again while somebody else has the file: turning one to WAL does not always wait for its lock by itself."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            cursor.execute(pragma)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def own_connections(engine: Engine) -> Engine:

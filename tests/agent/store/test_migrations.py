@@ -186,6 +186,19 @@ def test_many_that_open_at_once_make_it_once(empty: Engine) -> None:
     assert faults == []
 
 
+def test_a_file_that_somebody_holds_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turning a file to WAL is refused at once where others wait: it is asked again until whoever holds it lets go."""
+    raw = sqlite3.connect(tmp_path / "trimtab.db", check_same_thread=False)
+    raw.execute("CREATE TABLE other (x)")
+    raw.execute("BEGIN")
+    raw.execute("SELECT * FROM other").fetchall()
+    raw.execute("INSERT INTO other VALUES (1)")
+    monkeypatch.setattr(dialect, "PRAGMAS", ("busy_timeout=0", *dialect.PRAGMAS))
+    monkeypatch.setattr("agent.store.dialect.time.sleep", lambda _s: raw.rollback())
+    Store.at(tmp_path).close()
+    raw.close()
+
+
 def test_a_migration_that_fails_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All migrations are one transaction with the revision: after a crash in the middle the next start begins anew."""
     with sqlite3.connect(tmp_path / "trimtab.db") as raw:
