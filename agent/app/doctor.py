@@ -123,9 +123,9 @@ def _engine(settings: Settings, token: str, http: httpx.Client) -> Generator[Fin
         yield None if observing else False, "token", f"{also}set TRIMTAB_TOKEN to what the engine is started with"
     if _status(lambda: http.get(f"{url}/health")) != httpx.codes.OK:
         needed = settings.champion is not None or (settings.quality.judge_model and not settings.quality.judge_url)
-        also = "" if needed else "none is needed where exchanges are handed in; otherwise "
-        remedy = f"nobody answers: {also}start it with `trimtab serve --model FOLDER`, or set engine.url"
-        yield False if needed else None, f"engine at {url}", remedy
+        also = "" if needed else "; none is needed where exchanges are handed in"
+        remedy = "start it with `trimtab serve --model FOLDER`, or set engine.url"
+        yield False if needed else None, f"engine at {url}", remedy + also
         return None
     yield True, f"engine at {url}", ""
     stranger = _status(lambda: http.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "-"}))
