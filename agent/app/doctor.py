@@ -121,15 +121,17 @@ def _engine(settings: Settings, token: str, http: httpx.Client) -> Generator[Fin
         observing = settings.champion is None
         also = "enough to observe; to move adapters " if observing else ""
         yield None if observing else False, "token", f"{also}set TRIMTAB_TOKEN to what the engine is started with"
-    if _status(lambda: http.get(f"{url}/health")) != httpx.codes.OK:
+    health = _asked(lambda: http.get(f"{url}/health"))
+    if health is None or health.status_code != httpx.codes.OK:
         needed = settings.champion is not None or (settings.quality.judge_model and not settings.quality.judge_url)
         also = "" if needed else "; none is needed where exchanges are handed in"
         remedy = "start it with `trimtab serve --model FOLDER`, or set engine.url"
         yield False if needed else None, f"engine at {url}", remedy + also
         return None
     yield True, f"engine at {url}", ""
-    stranger = _status(lambda: http.post(f"{url}/v1/unload_lora_adapter", json={"lora_name": "-"}))
-    closed = stranger == httpx.codes.FORBIDDEN
+    unload, nothing = f"{url}/v1/unload_lora_adapter", {"lora_name": "-"}
+    stranger = _asked(lambda: http.post(unload, json=nothing))
+    closed = stranger is not None and stranger.status_code == httpx.codes.FORBIDDEN
     yield (
         closed,
         "the engine's admin paths are closed to strangers",
@@ -140,7 +142,7 @@ def _engine(settings: Settings, token: str, http: httpx.Client) -> Generator[Fin
     )
     if token and closed:
         headers = {"x-trimtab-token": token}
-        own = _post(http, f"{url}/v1/unload_lora_adapter", {"lora_name": "-"}, headers)
+        own = _asked(lambda: http.post(unload, json=nothing, headers=headers))
         opened = own is not None and own.status_code != httpx.codes.FORBIDDEN
         yield opened, "the token opens them", "give engine and agent the same TRIMTAB_TOKEN"
         if opened and own is not None:
@@ -267,15 +269,9 @@ def _json(http: httpx.Client, url: str, headers: Mapping[str, str] = NONE) -> di
     return found if isinstance(found, dict) else None
 
 
-def _post(http: httpx.Client, url: str, body: dict[str, str], headers: Mapping[str, str]) -> httpx.Response | None:
+def _asked(call: Callable[[], httpx.Response]) -> httpx.Response | None:
+    """The answer, whatever its status; None when there is none."""
     try:
-        return http.post(url, json=body, headers=headers)
-    except httpx.HTTPError:
-        return None
-
-
-def _status(call: Callable[[], httpx.Response]) -> int | None:
-    try:
-        return call().status_code
+        return call()
     except httpx.HTTPError:
         return None

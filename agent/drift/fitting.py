@@ -49,8 +49,12 @@ def fit_core(
     """
     _refuse(len(reference), budget_rows, quiet_rows)
     records = thinned(reference)
+    pairs = [pair for i in range(0, len(records), _AT_ONCE) for pair in pairs_of(records[i : i + _AT_ONCE])]
+    words = words_of_many(pairs)
     for keyed_by, quarters in [*((name, False) for name in keys_by(reference)), ("", True)]:
-        core, alike = _fitted(records, keyed_by, alias, version, budget_rows, quiet_rows, seed, quarters=quarters)
+        core, alike = _fitted(
+            records, pairs, words, keyed_by, alias, version, budget_rows, quiet_rows, seed, quarters=quarters
+        )
         if not alike:
             break
     return core
@@ -58,6 +62,8 @@ def fit_core(
 
 def _fitted(
     records: Sequence[Record],
+    pairs: Sequence[tuple[Text, Text]],
+    words: Sequence[NDArray[np.uint16]],
     keyed_by: str,
     alias: str,
     version: str,
@@ -71,7 +77,6 @@ def _fitted(
     random = np.random.default_rng([seed, 0])
     keys = [getattr(record, keyed_by) if keyed_by else None for record in records]
     counted, ranked = halves(records, keys, random, quarters=quarters)
-    pairs = [pair for i in range(0, len(records), _AT_ONCE) for pair in pairs_of(records[i : i + _AT_ONCE])]
     scorer = _scorer(records, pairs, counted)
     scores = np.full((len(records), len(NAMES)), np.nan)
     for mine, theirs in ((counted[0::2], counted[1::2]), (counted[1::2], counted[0::2])):
@@ -93,7 +98,6 @@ def _fitted(
     pools = [Pool(len(RANKED)) for _ in range(len(seasons))]
     for s, pool in enumerate(pools):
         pool.add(calibration[season == s])
-    words = words_of_many(pairs)
     own = [fold_of(f"run {k // _FOLD_RUN}" if keys[i] is None else str(keys[i]), seed) for k, i in enumerate(ranked)]
     usual, spread = moments(scores[ranked])
     gathered = not keyed_by and gather(words, season, np.random.default_rng([seed, 2]))

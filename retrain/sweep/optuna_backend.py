@@ -64,7 +64,7 @@ class Optuna:
                 given_up.append(number)
             return bool(given_up)
 
-        made = run(Point(lr=float(f"{trial.params['lr']:.3g}"), batch=int(trial.params["batch"])), look)
+        made = run(Point.drawn(trial.params), look)
         state = self._optuna.trial.TrialState
         if made.loss is None:
             study.tell(trial, state=state.FAIL)

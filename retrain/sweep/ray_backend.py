@@ -64,14 +64,10 @@ def _trainable(run: Run, report: Callable[[dict[str, Any]], None]) -> Callable[[
             report({"loss": loss, "ended": False})
             return False
 
-        made = run(_point(config), look)
+        made = run(Point.drawn(config), look)
         report({"loss": math.inf if made.loss is None else made.loss, "ended": True})
 
     return trainable
-
-
-def _point(config: Mapping[str, Any]) -> Point:
-    return Point(lr=float(f"{config['lr']:.3g}"), batch=int(config["batch"]))
 
 
 def _unfinished(result: Any) -> bool:
@@ -82,6 +78,6 @@ def _unfinished(result: Any) -> bool:
 def _given_up(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> Trial:
     looks = int(metrics.get("training_iteration", 0))
     return Trial(
-        point=_point(config), loss=float(metrics["loss"]), steps=0, seconds=float(metrics.get("time_total_s", 0.0)),
-        why=f"given up after {looks} looks",
+        point=Point.drawn(config), loss=float(metrics["loss"]), steps=0,
+        seconds=float(metrics.get("time_total_s", 0.0)), why=f"given up after {looks} looks",
     )  # fmt: skip

@@ -25,6 +25,11 @@ class Point:
     lr: float
     batch: int
 
+    @classmethod
+    def drawn(cls, values: Mapping[str, Any]) -> Point:
+        """What a search drew: its rate to three digits, as people write it."""
+        return cls(lr=float(f"{values['lr']:.3g}"), batch=int(values["batch"]))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Space:

@@ -45,7 +45,7 @@ class WandB:
                     made.log({"valid_loss": loss})
                     return False
 
-                run(Point(lr=float(f"{made.config['lr']:.3g}"), batch=int(made.config["batch"])), look)
+                run(Point.drawn(made.config), look)
 
         self._wandb.agent(sweep, function=one, count=trials - len(done), project=self._project)
         return []
