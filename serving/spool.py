@@ -88,8 +88,7 @@ class Spool:
         self.flush()
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
         if self._link is not None:
             self._link.close()
 
@@ -108,7 +107,8 @@ class Spool:
                 while not link.gone.is_set():
                     self._send_stats()
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(link.gone.wait(), STATS_EVERY_S)
+                        async with asyncio.timeout(STATS_EVERY_S):  # `wait_for` of 3.11 may swallow a cancellation
+                            await link.gone.wait()
             # an agent that hangs up at once is as good as none: without a pause all would be sent to it for ever
             lasted = link.made and loop.time() - begun >= BACKOFF_LAST_S
             backoff_s = BACKOFF_FIRST_S if lasted else min(2 * backoff_s, BACKOFF_LAST_S)

@@ -56,7 +56,8 @@ class Inbox(Generic[T]):
             had = bool(self._items)
             self._came.clear()
             try:
-                await asyncio.wait_for(self._came.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self._came.wait()
             except TimeoutError:
                 break
             if not had and self._items:

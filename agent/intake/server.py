@@ -89,7 +89,7 @@ class IntakeServer:
         self._inbox: Inbox[tuple[wire.Capture, Link]] = Inbox(INBOX_BYTES)
         self._stopping = asyncio.Event()
         self._door = open_door(self._path)
-        self._server = await asyncio.start_unix_server(self._serve, sock=self._door.listener, limit=READ_BYTES)
+        self._server = await asyncio.start_unix_server(self._accept, sock=self._door.listener, limit=READ_BYTES)
         self._pump = asyncio.create_task(self._store_for_ever(), name="trimtab-intake")
 
     async def stop(self) -> None:
@@ -103,6 +103,8 @@ class IntakeServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in self._links:  # those whose task was cancelled before it began
+            link.writer.transport.abort()
         close_door(door)
 
     @property
@@ -134,12 +136,14 @@ class IntakeServer:
 
     # -- connections --------------------------------------------------------------------------------------
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link, task = Link(writer), asyncio.current_task()
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = Link(writer)
         self._links.add(link)
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        task = asyncio.create_task(self._serve(link, reader))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, link: Link, reader: asyncio.StreamReader) -> None:
         decoder = wire.Decoder()
         try:
             while not self._stopping.is_set() and (data := await reader.read(READ_BYTES)):
@@ -155,7 +159,7 @@ class IntakeServer:
                 raise
         finally:
             self._links.discard(link)
-            await close(writer)
+            await close(link.writer)
 
     async def _obey(self, link: Link, kind: int, payload: bytes) -> None:
         if kind == wire.EXCHANGE:
@@ -213,7 +217,8 @@ class IntakeServer:
                 backoff_s = BACKOFF_FIRST_S
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), backoff_s)
+                async with asyncio.timeout(backoff_s):
+                    await self._stopping.wait()
             backoff_s = min(2 * backoff_s, BACKOFF_LAST_S)
 
     async def _round(self) -> bool:

@@ -27,22 +27,35 @@ class Ear:
         self.stats: list[dict[str, Any]] = []
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def open(self) -> None:
         """Begins to listen."""
         self.path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._listen, self.path)
+        self._closed = False
+        self._server = await asyncio.start_unix_server(self._accept, self.path)
 
     async def close(self) -> None:
-        """Hangs up on everybody and stops to listen."""
+        """Hangs up on everybody, those too who are at the door, and stops to listen."""
+        self._closed = True
         for writer in list(self._writers):
             writer.transport.abort()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
 
-    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Knows a caller from the first moment: a task that is cancelled before it began would leave it open."""
+        if self._closed:
+            writer.transport.abort()
+            return
         self._writers.add(writer)
+        task = asyncio.create_task(self._listen(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         decoder = wire.Decoder()
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):

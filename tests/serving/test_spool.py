@@ -268,7 +268,7 @@ def test_an_agent_that_hangs_up_at_once_is_not_called_again_at_once(
             pauses.append(delay_s)
             await slept(0.001)
 
-        async def slam(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def slam(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.close()
 
         server = await asyncio.start_unix_server(slam, path)
@@ -285,6 +285,26 @@ def test_an_agent_that_hangs_up_at_once_is_not_called_again_at_once(
     run(body)
     assert pauses[:6] == sorted(pauses[:6])
     assert pauses[-1] == spools.BACKOFF_LAST_S
+
+
+def test_a_stop_is_heard_while_the_agent_hangs_up(run: Callable[[Body], None]) -> None:
+    """Both in one turn of the loop: the server's shutdown does not wait for ever."""
+
+    async def body(path: Path) -> None:
+        ear, spool = Ear(path), Spool(str(path), "w", 0)
+        await ear.open()
+        spool.start()
+        await until(lambda: bool(ear.stats) and spool._link is not None)
+        link = spool._link
+        assert link is not None
+        link.gone.set()
+        async with asyncio.timeout(5.0):
+            await spool.stop()
+        assert spool._task is not None
+        assert spool._task.cancelled()
+        await ear.close()
+
+    run(body)
 
 
 def test_the_counters_are_told_while_idle(run: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch) -> None:
