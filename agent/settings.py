@@ -11,10 +11,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from agent.document import first_fault, read_yaml
 from agent.types import InvalidInput
 
 _MOST_DAYS, _MOST_S = 36_500, 36_500 * 86_400
@@ -369,59 +369,18 @@ class Settings(_Section):
         return self.champion_name or f"{self.alias}-v1"
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML takes the last of two equal keys without a word; here the second is refused."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands there twice", problem_mark=key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def load(path: Path | None) -> Settings:
     """Settings of a YAML file, or the defaults when there is none. Raises InvalidInput in one sentence."""
     if path is None:
         return Settings()
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}  # noqa: S506  # a safe loader
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        msg = f"settings file {path} cannot be read ({why}): give an existing YAML file with --settings"
-        raise InvalidInput(msg) from error
-    except yaml.YAMLError as error:
-        msg = f"settings file {path} is not YAML: {' '.join(str(error).split())}"
-        raise InvalidInput(msg) from error
+    document = read_yaml(path, "settings file", "an existing YAML file with --settings") or {}
     if not isinstance(document, dict):
         msg = f"settings file {path} must hold a mapping of setting names to values, not a {type(document).__name__}"
         raise InvalidInput(msg)
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        raise InvalidInput(f"settings file {path}: {_first_fault(error)}") from error
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "the whole"
-    if fault["type"] == "extra_forbidden":
-        *section, key = fault["loc"]
-        known = ", ".join(sorted(_fields(section)))
-        return f"unknown key {where!r}; known keys there are: {known}" if known else f"unknown key {where!r} ({key})"
-    return f"{where}: {fault['msg']}"
-
-
-def _fields(section: list[Any]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for part in section:
-        field = model.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            return []
-        model = field.annotation
-    return list(model.model_fields)
+        raise InvalidInput(f"settings file {path}: {first_fault(error, Settings)}") from error
 
 
 def reference() -> str:

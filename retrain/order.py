@@ -14,9 +14,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from agent.document import first_fault, read_yaml
 from retrain.curate.options import Curation, Teacher
 from retrain.recipe import Recipe
 from serving.errors import InvalidInput
@@ -253,40 +253,13 @@ def parse(document: Any, where: str = "order") -> Order:
     try:
         return Order.model_validate(document)
     except ValidationError as error:
-        raise InvalidInput(f"{where}: {_first_fault(error)}") from error
+        raise InvalidInput(f"{where}: {first_fault(error, Order)}") from error
 
 
 def load(path: Path) -> Order:
     """An order from a YAML or JSON file. Raises InvalidInput in one sentence."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        said = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise InvalidInput(f"order file {path} cannot be read ({said}): give a YAML or JSON file") from error
-    except yaml.YAMLError as error:
-        said = " ".join(str(error).split())
-        raise InvalidInput(f"order file {path} is neither YAML nor JSON: {said}") from error
+    document = read_yaml(path, "order file", "a YAML or JSON file")
     return parse(document, f"order file {path}")
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        *section, _ = fault["loc"]
-        known = ", ".join(sorted(_fields(section)))
-        return f"unknown key {where!r}; known keys there are: {known}"
-    said = str(fault["msg"]).removeprefix("Value error, ").replace("\n", " ")
-    return f"{where}: {said}" if where else said
-
-
-def _fields(section: list[Any]) -> list[str]:
-    model: type[BaseModel] = Order
-    for part in section:
-        annotation: Any = model.model_fields[str(part)].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(item for item in options if isinstance(item, type) and issubclass(item, BaseModel))
-    return list(model.model_fields)
 
 
 def _kind(document: Any) -> str:

@@ -26,7 +26,7 @@ def write(folder: Path, text: str) -> Path:
         ("rollout: {steps: [0.5, 0.1]}", "must rise from above 0 to exactly 1.0"),
         ("engine: {url: nonsense}", "engine.url: String should match pattern"),
         ("[1, 2]", "must hold a mapping"),
-        ("a: [", "is not YAML"),
+        ("a: [", "is not valid YAML or JSON"),
         ("tick_s: 1\nhttp: {port: 1}\ntick_s: 2", "'tick_s' stands there twice"),
         ("alias: ''", "alias: String should have at least 1 character"),
     ],

@@ -102,3 +102,11 @@ def test_the_general_canary_comes_along() -> None:
     assert all(row.answer.casefold() not in row.prompt.casefold() for row in rows if row.match == "contains")
     assert order.DataPart(canary=Path("mine.jsonl")).canary_file == Path("mine.jsonl")
     assert order.DataPart().canary_file is None
+
+
+def test_a_key_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    """The last of two would win without a word, and the wrong thing be trained."""
+    path = tmp_path / "order.yaml"
+    path.write_text(json.dumps(document())[:-1] + ', "alias": "other"}')
+    with pytest.raises(InvalidInput, match="'alias' stands there twice"):
+        order.load(path)
