@@ -35,10 +35,12 @@ CORES = {10: 0.05, 1_000: 1.0}
 FLAT_MB = 30
 """Resident memory may grow by this much from the middle of a long run to its end: what windows and caches need."""
 STOP_S, STOP_RATE = 300, 10
-TALKS = 500
+TALKS = 8_000
+"""Different texts: none comes again within a minute at 100/s, since a reference that returns is a change of its own."""
 STEP_S = 0.05
-WARM = 450
-"""Exchanges before the count begins: enough to learn a reference of 300 and to close a window of 100."""
+WARM, WARM_RATE = 450, 150.0
+"""Exchanges, and how many a second, before the count begins: enough to learn a reference of 300 and to close windows
+of 100, which last a second at least; the first loads whylogs."""
 PATIENCE_S = 600.0
 _MARK = f"{0:032x}".encode()
 
@@ -122,7 +124,7 @@ def _work(rate: int, seconds: float) -> Worked:
     with _home() as home, _sidecar(home) as sidecar:
         pid, n = sidecar.process.pid, round(rate * seconds)
         if n:  # what is loaded and learnt once is no share of what each exchange costs
-            asyncio.run(_send(home, WARM, None, lambda: None))
+            asyncio.run(_send(home, WARM, WARM_RATE, lambda: None))
             until(sidecar.process, lambda: sidecar.watched >= WARM, PATIENCE_S)
         begun_cpu, begun = cpu_s(pid), time.perf_counter()
         marks: list[float] = []
