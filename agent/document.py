@@ -53,7 +53,7 @@ def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
         known = ", ".join(sorted(_keys(model, section)))
         return f"unknown key {where!r}" + (f"; known keys there are: {known}" if known else "")
     said = str(fault["msg"]).removeprefix("Value error, ").replace("\n", " ")
-    return f"{where or 'the whole'}: {said}"
+    return f"{where}: {said}" if where else said
 
 
 def _keys(model: type[BaseModel], section: list[Any]) -> list[str]:

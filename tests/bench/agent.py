@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from subprocess import Popen
 
@@ -203,12 +204,18 @@ def _sidecar(home: Path) -> Iterator[Sidecar]:
         yield Sidecar(home, process)
 
 
-def _frames(n: int, first: int = 1) -> Iterator[tuple[int, bytes]]:
-    """`n` frames with their numbers from `first` on; the texts come again, the ids do not."""
+@lru_cache(maxsize=1)
+def _captures() -> list[wire.Capture]:
+    """What the tap says of each talk; made once, before any clock runs."""
     talks = texts.talks(TALKS, seed=23)
     asked = [texts.request(talk) for talk in talks]
     answers = [texts.streamed(talk, 0) if i % 2 else [texts.whole(talk, 0)] for i, talk in enumerate(talks)]
-    captures = [texts.capture(1, body, chunks) for body, chunks in zip(asked, answers, strict=True)]
+    return [texts.capture(1, body, chunks) for body, chunks in zip(asked, answers, strict=True)]
+
+
+def _frames(n: int, first: int = 1) -> Iterator[tuple[int, bytes]]:
+    """`n` frames with their numbers from `first` on; the texts come again, the ids do not."""
+    captures = _captures()
     for number in range(first, first + n):
         known = captures[number % TALKS]
         response = known.response.replace(_MARK, f"{number:032x}".encode())
@@ -251,6 +258,7 @@ async def _tap(home: Path) -> AsyncIterator[_Tap]:
 
 async def _send(home: Path, n: int, rate: float | None, halfway: Callable[[], object], first: int = 1) -> None:
     """Sends `n` exchanges at a rate (None: as fast as they are taken) and waits until each is acknowledged."""
+    _captures()
     async with _tap(home) as tap:
         safe = asyncio.create_task(tap.acknowledged(n))
         begun = time.perf_counter()
