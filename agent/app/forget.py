@@ -51,6 +51,8 @@ class Forgotten:
     def lines(self) -> Iterator[str]:
         """For a person to read."""
         yield f"{self.exchanges} exchanges blanked, {self.rows} rows taken out of {len(self.orders)} orders' data"
+        if not (self.exchanges or self.rows or self.withdrawn or self.adapters or self.in_hand):
+            yield "nothing is stored under that name: give it exactly as the application sends `user`, upper case too"
         for name, where in self.withdrawn:
             yield f"their messages taken out of the probes and the reference of adapter {name} in {where}"
         for name, why in self.adapters:

@@ -119,6 +119,8 @@ class Reader:
 def _parsed(line: bytes) -> dict[str, Any]:
     if len(line) > LONGEST_LINE_BYTES:
         raise InvalidInput(f"longer than {LONGEST_LINE_BYTES >> 20} MB")
+    if line.lstrip().startswith(b"["):
+        raise InvalidInput("a JSON array: write one object a line, as `jq -c '.[]' FILE` does")
     try:
         document = json.loads(line)
     except UnicodeDecodeError as error:

@@ -107,6 +107,9 @@ def test_one_person_is_forgotten_and_nobody_else(tmp_path: Path) -> None:
     assert forgotten.marks(store.engine) == {ann, forgotten.file_mark("ann")}
     assert forget(settings, "ann").exchanges == 0
     assert "their rows" in "\n".join(said.lines())
+    stranger = "\n".join(forget(settings, "Ann").lines())
+    assert "nothing is stored under that name" in stranger
+    assert "nothing is stored" not in "\n".join(said.lines())
     store.close()
 
 

@@ -125,7 +125,8 @@ def test_standard_input_and_both_units_of_the_budget(tmp_path: Path) -> None:
     ("line", "says"),
     [
         ("{", "line 3: not JSON"),
-        ("[1]", "line 3: a line must be an object"),
+        ("[1]", "line 3: a JSON array: write one object a line"),
+        ("3", "line 3: a line must be an object"),
         ('{"prompt": 3, "response": "x"}', 'line 3: "prompt" must be a text'),
         ('{"prompt": "x"}', 'line 3: "response" must be a text'),
         ('{"request": {"messages": []}, "response": {"choices": []}}', "line 3: .*messages"),
@@ -133,7 +134,7 @@ def test_standard_input_and_both_units_of_the_budget(tmp_path: Path) -> None:
         ('{"request": "x", "response": {}}', 'line 3: "request" must be a body'),
         ('{"prompt": "x", "response": "y", "timestamp": "soon"}', "line 3: .*ISO 8601"),
         ('{"prompt": "x", "response": "y", "timestamp": true}', "line 3: .*ISO 8601"),
-        ("[" * 100_000, "line 3: nested too deeply"),
+        ('{"prompt": ' * 100_000, "line 3: nested too deeply"),
         ('{"prompt": "x", "response": "y", "timestamp": ' + "9" * 5_000 + "}", "line 3: "),
     ],
 )
