@@ -32,7 +32,7 @@ from agent.quality.sample import chosen
 from agent.settings import Settings
 from agent.store import Store, convert
 from agent.store.tables import EventRow, ProfileRow, ReadingRow
-from agent.types import Alarm, Exchange, Features, InvalidInput
+from agent.types import AdapterVersion, Alarm, Exchange, Features, InvalidInput, Unservable
 
 BATCH = 1000
 """Exchanges of one commit at most: what the detector has learnt is written each time, and that costs as much as 50."""
@@ -85,9 +85,21 @@ class _State:
 class Watch:
     """Follows the stream of stored exchanges, a batch a tick."""
 
-    def __init__(self, settings: Settings, store: Store, redact: Callable[[str], str] | None = None) -> None:
-        """Goes on where the store says that the loop has been. Without `redact` no reference text is shown."""
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        redact: Callable[[str], str] | None = None,
+        bring: Callable[[AdapterVersion], object] = bool,
+    ) -> None:
+        """Goes on where the store says that the loop has been. Without `redact` no reference text is shown.
+
+        `bring(version)` has a version's folder on this machine before its reference is looked for: it may lie in an
+        object store. What it raises ends the tick, which is tried again; only a version that is nowhere to be had
+        (Unservable) is watched without its reference.
+        """
         self._settings = settings
+        self._bring = bring
         self._redact = redact
         self._store = store
         self._stale = False
@@ -226,7 +238,7 @@ class Watch:
     def _reference(self, version: str, at: datetime) -> bytes:
         """The profile of the chosen file, or of the training set that the version brings; empty without either."""
         if version not in self._references:
-            path = self._settings.profile.reference or reference_path(self._settings, self._store, version)
+            path = self._settings.profile.reference or self._reference_path(version, at)
             language = self._settings.profile.language
             try:
                 self._references[version] = profile_of_file(path, language=language)[0] if path else b""
@@ -234,6 +246,17 @@ class Watch:
                 self._references[version] = b""
                 self._store.record("reference", f"distances start from the first window: {fault}", at)
         return self._references[version]
+
+    def _reference_path(self, version: str, at: datetime) -> Path | None:
+        """Where its reference lies, once its folder is here."""
+        if self._settings.reference is None or version != self._settings.first_version:
+            for adapter in self._store.adapters(self._settings.alias):
+                if adapter.name == version and adapter.digest:  # one that was only seen has no folder of ours
+                    try:
+                        self._bring(adapter)
+                    except Unservable as fault:
+                        self._store.record("reference", f"{version} cannot be brought here: {fault}", at)
+        return reference_path(self._settings, self._store, version)
 
     def _recall_windows(self) -> None:
         """Rows of half-filled windows are not saved: they are computed again from the stored exchanges."""
@@ -254,7 +277,7 @@ class Watch:
 
         A version that was watched already, without a reference of its own, is watched on.
         """
-        path = reference_path(self._settings, self._store, version)
+        path = self._reference_path(version, now)
         stream = self._streams.get(version)
         self._streams = {version: stream if stream is not None and path is None else _Stream()}
         if stream is not None and path is None:

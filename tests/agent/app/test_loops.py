@@ -19,7 +19,7 @@ from agent.settings import Settings
 from agent.store import Store, convert
 from agent.store.snapshot import snapshot
 from agent.store.tables import AlarmRow, DecisionRow, OrderRow, ProfileRow, ReadingRow, RolloutRow
-from agent.types import AdapterVersion, Exchange, Grade, Message, Outcome
+from agent.types import AdapterVersion, Exchange, Grade, Message, Outcome, RemoteFault, Unservable
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VERBS, ROOMS = ("open", "close", "light", "heat"), ("kitchen", "hall", "attic", "porch", "study")
@@ -281,3 +281,51 @@ def test_far_behind_the_detector_hears_a_fair_share(
     assert detector is not None
     assert 110 < detector.core.rows < 150
     assert produced(store)[0] == 10
+
+
+def from_afar(home: Path) -> Settings:
+    """Settings of a version that brings its reference along."""
+    return settings(home).model_copy(update={"reference": None})
+
+
+def test_a_version_that_lies_elsewhere_is_brought_before_its_reference_is_looked_for(
+    store: Store, tmp_path: Path
+) -> None:
+    """The object store is away at first: nothing is learnt from first answers, and the next tick asks again."""
+    chosen = from_afar(tmp_path)
+    lines = (tmp_path / "reference.jsonl").read_bytes()
+    (tmp_path / "reference.jsonl").unlink()
+    store.add_exchanges([exchange(n) for n in range(1, 31)])
+    asked: list[AdapterVersion] = []
+
+    def bring(version: AdapterVersion) -> None:
+        asked.append(version)
+        if len(asked) == 1:
+            raise RemoteFault("the object store does not answer")
+        (Path(version.path) / "reference.jsonl").write_bytes(lines)
+
+    watch = Watch(chosen, store, bring=bring)
+    with pytest.raises(RemoteFault, match="does not answer"):
+        watch.tick(NOW)
+    assert (watch.phase, store.load_state(STATE), store.events()) == ("learning 0/300", (0, b""), [])
+    assert watch.tick(NOW) == 30
+    assert [event.text for event in store.events()] == ["watching home-v1 against its 200 reference exchanges"]
+    assert {(version.name, version.path) for version in asked} == {("home-v1", str(tmp_path))}
+
+
+def test_a_version_that_is_nowhere_to_be_had_is_watched_without_its_reference(store: Store, tmp_path: Path) -> None:
+    """Asking again would not help: what it answers first is learnt from, and the record says why."""
+    chosen = from_afar(tmp_path)
+    (tmp_path / "reference.jsonl").unlink()
+    store.add_exchanges([exchange(n) for n in range(1, 11)])
+
+    def bring(version: AdapterVersion) -> None:
+        raise Unservable(f"{version.name} was never put up")
+
+    watch = Watch(chosen, store, bring=bring)
+    assert watch.tick(NOW) == 10
+    assert watch.phase == "learning 10/300"
+    assert [event.text for event in store.events()] == [
+        "home-v1 cannot be brought here: home-v1 was never put up",
+        "home-v1 brings no reference: learning from its first answers",
+    ]
