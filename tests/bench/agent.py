@@ -48,10 +48,11 @@ _MARK = f"{0:032x}".encode()
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """A running one, its home, and the process."""
+    """A running one, its home, the process and its address."""
 
     home: Path
     process: Popen[bytes]
+    url: str
 
     @property
     def stored(self) -> int:
@@ -122,7 +123,7 @@ def _figures(rate: int, worked: Worked, *, flat: bool) -> list[Figure]:
 
 
 def _work(rate: int, seconds: float) -> Worked:
-    with _home() as home, _sidecar(home) as sidecar:
+    with home_of_sidecar() as home, sidecar_in(home) as sidecar:
         pid, n = sidecar.process.pid, round(rate * seconds)
         if n:  # what is loaded and learnt once is no share of what each exchange costs
             asyncio.run(_send(home, WARM, WARM_RATE, lambda: None))
@@ -151,7 +152,7 @@ def _catch_up(scale: Scale) -> list[Figure]:
     async def play(home: Path) -> tuple[float, float, int]:
         waiting = list(_frames(n))
         begun = time.perf_counter()
-        with _sidecar(home) as sidecar:
+        with sidecar_in(home) as sidecar:
             async with _tap(home) as tap:
                 for _, frame in waiting:
                     await tap.send(frame)
@@ -160,7 +161,7 @@ def _catch_up(scale: Scale) -> list[Figure]:
             await asyncio.to_thread(until, sidecar.process, lambda: sidecar.watched >= n, PATIENCE_S)
             return stored_s, time.perf_counter() - begun, n - sidecar.stored
 
-    with _home() as home:
+    with home_of_sidecar() as home:
         stored_s, watched_s, lost = asyncio.run(play(home))
     says = f"after a stop of {STOP_S} s at {n // STOP_S}/s, start included:"
     return [
@@ -173,8 +174,8 @@ def _catch_up(scale: Scale) -> list[Figure]:
 def _growth(scale: Scale) -> list[Figure]:
     """Bytes that exchanges leave in the database, texts and profiles and all."""
     n = scale.of(5_000, 300)
-    with _home() as home:
-        with _sidecar(home) as sidecar:
+    with home_of_sidecar() as home:
+        with sidecar_in(home) as sidecar:
             empty = _nbytes(home)
             asyncio.run(_send(home, n, None, lambda: None))
             until(sidecar.process, lambda: sidecar.watched >= n, PATIENCE_S)
@@ -187,21 +188,22 @@ def _growth(scale: Scale) -> list[Figure]:
 
 
 @contextmanager
-def _home() -> Iterator[Path]:
+def home_of_sidecar() -> Iterator[Path]:
+    """A home with a champion in its store."""
     with tempfile.TemporaryDirectory() as name:
         crown(Path(name))
         yield Path(name)
 
 
 @contextmanager
-def _sidecar(home: Path) -> Iterator[Sidecar]:
+def sidecar_in(home: Path) -> Iterator[Sidecar]:
     """The real one, with the settings that a user begins with; no engine is there to be asked."""
     port, settings = free_port(), home / "trimtab.yaml"
     engine = {"url": f"http://127.0.0.1:{free_port()}"}
     settings.write_text(json.dumps({"alias": "home", "home": str(home), "http": {"port": port}, "engine": engine}))
     with running(settings, home / "agent.log") as process:
         until(process, lambda: healthy(port))
-        yield Sidecar(home, process)
+        yield Sidecar(home, process, f"http://127.0.0.1:{port}")
 
 
 @lru_cache(maxsize=1)

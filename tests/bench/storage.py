@@ -27,16 +27,16 @@ BATCH = 256
 
 def measure(scale: Scale) -> list[Figure]:
     """Rows per CPU second."""
-    exchanges = _exchanges(scale.of(40, 4) * BATCH)
+    many = exchanges(scale.of(40, 4) * BATCH)
     ours, wall, bare = [], [], []
     for _ in range(scale.of(5, 1)):
         with tempfile.TemporaryDirectory() as folder:
-            cpu_s, wall_s, columns, rows = _store(Path(folder) / "ours", exchanges)
+            cpu_s, wall_s, columns, rows = _store(Path(folder) / "ours", many)
             ours.append(cpu_s)
             wall.append(wall_s)
             bare.append(_bare(Path(folder) / "bare", columns, rows))
-        say(f"    {len(exchanges)} rows: {ours[-1]:.2f} s CPU, bare sqlite3 {bare[-1]:.2f} s")
-    n = len(exchanges)
+        say(f"    {len(many)} rows: {ours[-1]:.2f} s CPU, bare sqlite3 {bare[-1]:.2f} s")
+    n = len(many)
     return [
         Figure(
             name="rows_per_s", says=f"stored in batches of {BATCH}", value=n / min(ours), unit="rows/s",
@@ -46,7 +46,7 @@ def measure(scale: Scale) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _exchanges(n: int) -> list[Exchange]:
+def exchanges(n: int) -> list[Exchange]:
     """`n` exchanges, redacted, each with a number of its own; a few hundred different texts."""
     redactor, talks = Redactor(), texts.talks(min(n, 400), seed=7)
     made = [
