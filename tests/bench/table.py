@@ -16,7 +16,8 @@ from typing import Any
 from tests.bench.figures import OUT, ROOT, say, shown
 
 READMES = (
-    "serving/README.md", "agent/README.md", "agent/profile/README.md", "agent/drift/README.md", "retrain/README.md",
+    "serving/README.md", "agent/README.md", "agent/profile/README.md", "agent/drift/README.md",
+    "agent/export/README.md", "retrain/README.md", "helm/README.md",
 )  # fmt: skip
 _PLACE = re.compile(r"(<!-- bench:(?P<name>[a-z]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 Part = Mapping[str, Any]
