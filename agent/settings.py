@@ -84,8 +84,8 @@ class StoreSettings(_Section):
     """Address of the database; None is SQLite in `<home>/trimtab.db`. PostgreSQL: `postgresql://user@host:5432/name`, a
     database of its own. With a password it belongs into the environment instead, as TRIMTAB_STORE_URL."""
     connections: int = Field(default=8, ge=4, le=100)
-    """Most connections of this sidecar to PostgreSQL at once; two stay open in quiet times. The leader's office
-    has one more."""
+    """Most connections of this process to PostgreSQL at once; two stay open in quiet times. Each office that it
+    stands for has one more: two for role all, one for the others."""
     pod: str | None = None
     """Name of this sidecar where several write to one database; None takes the machine's, on Kubernetes the pod's."""
 
@@ -268,6 +268,9 @@ class RetrainSettings(_Section):
     """Fields of `retrain.recipe.Recipe` that differ from its defaults."""
     init_from_champion: bool = True
     """Start from the champion's weights rather than from scratch."""
+    engine_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Where a job finds the vLLM in which champion and challenger answer its contest; None takes `engine.url`. A
+    controller names the vLLM in the job's own pod: through the Service of many one is loaded by chance."""
     max_attempts: int = Field(default=3, ge=1)
     """How often a job that died is started again before its order is failed."""
     memory_mb: int | None = Field(default=None, ge=512)
@@ -329,6 +332,10 @@ class Settings(_Section):
     """Folder of all state: database, socket, adapters, orders, reports."""
     alias: str = Field(default="home", min_length=1)
     """The model name that clients use."""
+    role: Literal["all", "sidecar", "controller"] = "all"
+    """What this process does. sidecar: captures, takes feedback, loads the engine beside it and moves versions.
+    controller: watches, judges, decides, starts orders, reports and tells; it needs no engine of its own, and
+    `engine.url` is the address of all. all: both. Each task is done by one process among those of a database."""
     champion: Path | None = None
     """Adapter folder that answers at the very first start; later the store knows better."""
     champion_name: str | None = None

@@ -1,4 +1,4 @@
-"""The sidecar as one process: intake and HTTP on an event loop, the other rooms as loops in threads.
+"""The agent as one process: intake and HTTP on an event loop, the other rooms as loops in threads.
 
 Lives here: construction, start, stop. Reads the clock and nothing else of the environment; secrets come in.
 Comes in: settings and the engine's token. Goes out: a running agent.
@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,25 +23,22 @@ from threading import Lock
 from typing import Any
 
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
 
 from agent.app import memory
 from agent.app.asks import Asks
 from agent.app.database import open_store, pod_of
+from agent.app.deciding import Deciding, Means
 from agent.app.freeze import freeze, frozen, thaw
 from agent.app.keep import EVERY_S, Janitor, text_gate
-from agent.app.loops import Loops
+from agent.app.loops import Loop, Loops
 from agent.app.monitors import Monitors
-from agent.app.notices import Notices
 from agent.app.observe import Observer, claim
-from agent.app.orders import launcher_of, objects_of
+from agent.app.orders import objects_of
 from agent.app.own import OwnRequests
 from agent.app.pulse import Pulse
-from agent.app.reports import Reports
+from agent.app.roles import role_of
 from agent.app.spending import Spending
-from agent.app.steer import Steer
 from agent.app.waiting import patiently
-from agent.app.watch import Watch, read_reference
 from agent.export.notify import outlets
 from agent.intake.attach import Desk, Doors, Tally
 from agent.intake.models import Models
@@ -54,10 +51,11 @@ from agent.policy.hours import quiet
 from agent.policy.sane import check
 from agent.profile.features import features
 from agent.quality.judge import judge_of
-from agent.quality.room import feedback, judge_once
-from agent.rollout.act import Rollout, adopt
+from agent.quality.room import feedback
+from agent.rollout.act import Rollout, adopt, shares_wanted
 from agent.settings import Settings
-from agent.store.leader import Leader, NotLeading
+from agent.store import Store
+from agent.store.leader import MOVES, Leader
 from agent.types import InvalidInput
 from agent.web.alerts import alerts
 from agent.web.api import create_app
@@ -77,19 +75,18 @@ class Agent:
         policy_token: str = "",
     ) -> None:  # fmt: skip
         check(settings)
-        self.settings = settings
+        self.settings, self.role = settings, role_of(settings)
         self._attach_token, self._alert_token, self._policy_token = attach_token, alert_token, policy_token
         self.started_at = now()
         self.store = open_store(settings)
         self.pod = pod_of(settings)
-        self.leader = Leader(self.store, settings.alias, self.pod or "the agent")
-        self._led = self.store.guarded(self.leader.guard) if self.pod else self.store
-        led = self._led
-        claim(settings, self.store, self.started_at)
+        me = self.pod or "the agent"
+        self.leader = Leader(self.store, settings.alias, me)
+        self.mover = Leader(self.store, settings.alias, me, MOVES)
         objects = objects_of(settings)
-        adopt(settings, self.store, self.started_at, objects)
-        if settings.reference is not None:
-            read_reference(settings.reference)  # refused now, not at every tick
+        if self.role.beside_engine:
+            claim(settings, self.store, self.started_at)
+            adopt(settings, self.store, self.started_at, objects)
         redactor = redactor_of(settings)
         self._redact = redactor.text
         self._hashed_id = redactor.hashed_id
@@ -109,66 +106,61 @@ class Agent:
         self.doors = Doors(desk, now)
         judge = judge_of(settings, token)
         self.judge = self.own.judge(judge) if settings.quality.judge_url is None else judge
-        self.rollout = Rollout(settings, led, self.engine, self._push, self._held, objects, leads=self.leader.lead)
-        self.reports = Reports(settings, led)
-        self.watch = Watch(settings, led, None if settings.capture.text == "none" else redactor.text)
         self.asks = Asks(self.store, settings.alias)
         self.spending = Spending(settings, self.store)
-        decides = Asks(led, settings.alias)
-        self.steer = Steer(settings, led, self.rollout.roll_back, decides, self.observer.tick)
-        page = f"{url_of(settings.http.host, settings.http.port)}/"
-        self.notices = Notices(settings, led, outlets([*settings.notify.urls, *notify_urls.split()]), page)
         self.janitor = Janitor(settings, self.store, self.gate, judging=self.judge is not None)
-        self.launcher = launcher_of(settings, led)
-        self.loops = Loops(
-            {
-                "watch": self._leading(self.watch.paced, self.watch.rest),
-                "judge": self._leading(self._judge),
-                "policy": self._leading(self.steer.tick),
-                "launch": self._leading(self.launcher.tick),
-                "rollout": self.rollout.tick,
-                "report": self._leading(self.reports.tick),
-                "notify": self._leading(self.notices.tick),
-                "keep": self._keep,
-            },
-            settings.tick_s,
-            {"keep": EVERY_S},
+        means = Means(
+            judge=self.judge, observe=self.observer.tick,
+            redact=None if settings.capture.text == "none" else redactor.text,
+            outlets=outlets([*settings.notify.urls, *notify_urls.split()]),
+            page=f"{url_of(settings.http.host, settings.http.port)}/", objects=objects, janitor=self.janitor,
+            spending=self.spending,
+        )  # fmt: skip
+        self.deciding = Deciding(settings, self._led(self.leader), self.leader, means) if self.role.decides else None
+        moved, mover = self._led(self.mover), self.mover
+        self.rollout = (
+            Rollout(settings, moved, self.engine, self._push, self._held, objects, mover.lead, mover.resign)
+            if self.role.beside_engine
+            else None
         )
+        self.loops = Loops(self._loops(), settings.tick_s, {"keep": EVERY_S})
         self.pulse = Pulse()
         self.monitors = Monitors(
             settings=settings, store=self.store, gate=self.gate, intake=self.intake, loops=self.loops,
-            pulse=self.pulse, shares=lambda: self.rollout.shares, now=now, started_at=self.started_at,
+            pulse=self.pulse, shares=self._shares, now=now, started_at=self.started_at,
             judging=self.judge is not None, lock=Lock(),
-            leads=lambda: not self.pod or self.leader.leading,
-            more=lambda: self.asks.figures() | self.notices.figures() | self._limits(),
+            leads=lambda: self.role.decides and (not self.pod or self.leader.leading),
+            more=self._more,
         )  # fmt: skip
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def _keep(self, at: datetime) -> str:
-        said = self._leading(self.janitor.tick, self.janitor.look)(at)
-        memory.give_back()
-        return said
+    def _led(self, office: Leader) -> Store:
+        """The store of whoever holds an office: each transaction proves it, where others may hold it too."""
+        return self.store.guarded(office.guard) if self.pod else self.store
 
-    def _leading(
-        self, tick: Callable[[datetime], object], rest: Callable[[], object] = bool
-    ) -> Callable[[datetime], str]:
-        """A loop that is the leader's alone among the sidecars of one database; the others `rest`."""
+    def _loops(self) -> dict[str, Loop]:
+        """The loops of this role, by name."""
+        loops: dict[str, Loop] = {} if self.deciding is None else self.deciding.loops()
+        if self.rollout is not None:
+            loops["rollout"] = self.rollout.tick
+        keep: Loop = loops.get("keep", lambda _at: self.janitor.look())
 
-        def led(at: datetime) -> str:
-            if self.leader.lead():
-                return str(tick(at) or "")
-            rest()
-            return "does not lead"
+        def keeping(at: datetime) -> str:
+            said = str(keep(at) or "")
+            memory.give_back()
+            return said
 
-        return led
+        return loops | {"keep": keeping}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start everything, wait for `stop`, end everything in reverse."""
         self._loop = asyncio.get_running_loop()
-        await self.intake.start()
+        if self.role.beside_engine:
+            await self.intake.start()
         address = url_of(self.settings.http.host, self.settings.http.port)
         write_address(self.settings.home / "agent.json", address)
-        log.info("agent for %r: status page %s, socket %s", self.settings.alias, address, self.settings.socket)
+        hears = f"socket {self.settings.socket}" if self.role.beside_engine else "a controller, which hears no tap"
+        log.info("agent for %r: status page %s, %s", self.settings.alias, address, hears)
         if self.observer.observing:
             log.info("observe only: no champion is named, so everything is measured and nothing is moved")
         web = self._web()
@@ -182,8 +174,8 @@ class Agent:
         finally:
             beating.cancel()
             await asyncio.to_thread(self.loops.stop)
-            with suppress(SQLAlchemyError, NotLeading):  # the store is away, or another looks after the orders
-                await asyncio.to_thread(self.launcher.stop)
+            if self.deciding is not None:
+                await asyncio.to_thread(self.deciding.stop)
             await self.intake.stop()
             web.should_exit = True
             with suppress(asyncio.CancelledError):
@@ -192,6 +184,7 @@ class Agent:
                 self.judge.close()
             self.engine.close()
             self.leader.resign()
+            self.mover.resign()
             self.store.close()
 
     # -- behaviours that one room lends another ----------------------------------------------------
@@ -213,19 +206,13 @@ class Agent:
     def _thaw(self, by: str) -> str:
         return thaw(self.store, by=by, now=now())
 
-    def _judge(self, at: datetime) -> str:
-        if self.judge is None:
-            return "no judge is set"
-        settings, resting = self.settings, self.spending.unpaid(at)
-        if resting:  # what passes meanwhile is left unjudged: nothing queues up for the day when there is money
-            asleep = settings.quality.model_copy(update={"sample_share": 0.0})
-            settings = settings.model_copy(update={"quality": asleep})
-        judged = judge_once(self._led, self.judge, settings, at)
-        if resting:
-            return "rests: the money of policy.judge_money is spent"
-        return f"graded {judged.graded}, {judged.over_budget} over budget" + (
-            f": {judged.fault}" if judged.fault else ""
-        )
+    def _shares(self) -> Mapping[str, float]:
+        """As last pushed to the taps; of who has none, as the store wants it."""
+        return shares_wanted(self.settings, self.store) if self.rollout is None else self.rollout.shares
+
+    def _more(self) -> dict[str, object]:
+        told = {} if self.deciding is None else self.deciding.notices.figures()
+        return self.asks.figures() | told | self._limits()
 
     def _feedback(self, exchange_id: str, *, correct: bool, correction: str | None, source: str) -> object:
         if correction is not None and self.settings.capture.text == "none":
@@ -245,18 +232,20 @@ class Agent:
             name: {"calls": h.calls, "faults": h.faults, "lag_s": h.lag_s, "behind_s": h.behind_s, "says": h.says}
             for name, h in self.loops.health.items()
         }
-        shares = dict(self.rollout.shares) or None
         return {
             "loops": health,
             "workers": self.intake.workers,
-            "detector": self.watch.phase,
-            "weights": shares,
+            "detector": "the controller watches" if self.deciding is None else self.deciding.watch.phase,
+            "weights": dict(self._shares()) or None,
             "started_at": self.started_at,
             "own_requests": {"started": self.own.started, "finished": self.own.finished},
             "text_paused": self.gate.paused,
             "pod": self.pod,
+            "role": self.settings.role,
             "leads": self.leader.leading,
             "leader": self.leader.who() if self.pod else "",
+            "moves": self.mover.leading,
+            "mover": self.mover.who() if self.pod else "",
             "policy": self._policy(),
         }
 
@@ -286,7 +275,8 @@ class Agent:
             reports=self.settings.home / "reports", now=now, hashed_id=self._hashed_id,
             hosts=(self.settings.http.host, *self.settings.http.hosts),
         )  # fmt: skip
-        attach(app, self.doors, self._attach_token)
+        if self.role.beside_engine:
+            attach(app, self.doors, self._attach_token)
         alerts(app, lambda document: self.asks.take(document, now()), self._alert_token)
         policy(app, self._freeze, self._thaw, self._policy_token)
         http = self.settings.http
@@ -314,7 +304,7 @@ def run(
         lambda: Agent(settings, token, attach_token, alert_token, notify_urls, policy_token),
         settings.http.host, port,
     )  # fmt: skip
-    if not token and not agent.observer.observing:
+    if not token and agent.role.beside_engine and not agent.observer.observing:
         log.warning("TRIMTAB_TOKEN is not set: the engine's admin paths stay closed, so no adapter can be loaded")
     asyncio.run(_until_signal(agent))
     log.info("agent stopped")

@@ -28,7 +28,7 @@ UNVERIFIED = "unverified"
 STATE = "observe"
 SAYS = "observe only: no champion named"
 LATELY_ROWS = 5_000
-"""Newest exchanges whose versions are looked up at a start."""
+"""Newest exchanges whose versions are looked up."""
 LOOK_S = 10.0
 """Seconds between two questions to the engine what it serves."""
 MOST_VERSIONS = 100
@@ -84,10 +84,14 @@ class Observer:
     # -- versions ---------------------------------------------------------------------------------
 
     def _ask(self, now: datetime) -> None:
-        """What the engine serves is there before it has answered; an engine that does not answer is nobody's fault."""
+        """What has answered others, and what the engine serves: that is there before it has answered.
+
+        An engine that does not answer is nobody's fault.
+        """
         if self._looked_at is not None and (now - self._looked_at).total_seconds() < LOOK_S:
             return
         self._looked_at = now
+        self._notice(self._answered_lately())
         try:
             served = self._served()
         except RemoteFault:
@@ -98,7 +102,7 @@ class Observer:
                 self._seen[name] = folder
 
     def _answered_lately(self) -> Sequence[str]:
-        """What the last process may have seen and not named."""
+        """What other processes of this database, or the last one, may have seen and not named."""
         query = select(ExchangeRow.version).distinct()
         answered = (ExchangeRow.alias == self._settings.alias, ExchangeRow.status == _OK)
         with self._store.transaction() as session:

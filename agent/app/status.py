@@ -58,7 +58,8 @@ def _headline(status: dict[str, Any]) -> Table:
     )
     live = status["live"]
     if live.get("pod"):
-        shown.add_row("[bold]sidecar[/]", escape(f"{live['pod']}; {live['leader'] or 'nobody'} leads"))
+        offices = f"{live['leader'] or 'nobody'} leads, {live['mover'] or 'nobody'} moves versions"
+        shown.add_row("[bold]process[/]", escape(f"{live['pod']}, role {live['role']}; {offices}"))
     shown.add_row("[bold]drift[/]", _drift(drift))
     if status["alarm"]:
         shown.add_row("", escape(status["alarm"]["alarm"]["reason"]))

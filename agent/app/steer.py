@@ -1,8 +1,8 @@
-"""The policy loop: what is known -> one decision -> an order, a rollback, or nothing.
+"""The policy loop: what is known -> one decision -> an order, the wish for a rollback, or nothing.
 
 Lives here: the only line where quality, policy and the orders meet; gathering of `Seen` from the store.
-Comes in: the store at this moment. Goes out: estimates, a decision when it is news, an order beside it.
-Must never know: how an estimate is made, how an order is run.
+Comes in: the store at this moment. Goes out: estimates, a decision when it is news, an order or a wish beside it.
+Must never know: how an estimate is made, how an order is run, who moves versions.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from agent.policy.asks import Ask
 from agent.policy.decide import Seen, decide, is_news, low_since
 from agent.policy.order import next_name, order_document
 from agent.quality.room import estimate_once
+from agent.rollout import wish
 from agent.settings import Settings
 from agent.store import Store, convert
 from agent.store.tables import AlarmRow, EstimateRow, EventRow, ExchangeRow, OrderRow, RolloutRow
-from agent.types import Action, Decision, Estimate
+from agent.types import Action, AdapterVersion, Decision, Estimate
 
 IN_FLIGHT = ("open", "running")
 
@@ -38,30 +39,30 @@ class Steer:
         self,
         settings: Settings,
         store: Store,
-        roll_back: Callable[[str, datetime], str],
         asks: Asks | None = None,
         observe: Callable[[datetime], str] | None = None,
     ) -> None:
-        """`roll_back(reason, now)` sends everyone back to the version before; `asks` are the wishes of alerts.
-
-        `observe(now)` looks on while no champion is named.
-        """
-        self._settings, self._store, self._roll_back = settings, store, roll_back
+        """`asks` are the wishes of alerts; `observe(now)` looks on while no champion is named."""
+        self._settings, self._store = settings, store
         self._asks = asks or Asks(store, settings.alias)
         self._observe = observe
         self._spending = Spending(settings, store)
 
     def tick(self, now: datetime) -> str:
         """Look, decide, and perform or record; says the decision's first reason."""
+        wished = wish.standing(self._store, self._settings.alias)
+        if wished is not None:  # whoever moves versions has yet to look: until then the stand is not what it will be
+            return f"waits until {wished.version} is rolled back"
         rollout = self._store.rollout(self._settings.alias)
         if rollout is None:
             return self._observe(now) if self._observe else "no version has been set for this alias yet"
+        adapters = self._store.adapters(rollout.alias)
         alarm = self._alarm(rollout)
         onset = 0 if alarm is None else onset_rowid(alarm)
         asked = self._asks.standing(rollout, now)
         last = self._store.last_decision(self._settings.alias)
         seen = replace(
-            self._seen(rollout, alarm, onset, now),
+            self._seen(rollout, adapters, alarm, onset, now),
             asked=tuple((ask.action, ask.words) for ask in asked),
             low_since=low_since(last.seen if last else None, rollout.champion),
         )
@@ -69,12 +70,9 @@ class Steer:
         if last is not None and not is_news(decision, last.action, last.seen):
             return decision.reasons[0]
         if decision.action is Action.RETRAIN:
-            self._open_order(decision, rollout, onset, asked, now)
-        elif decision.action is Action.ROLL_BACK:  # first: what raises is tried again at the next tick
-            said = self._roll_back("; ".join(decision.reasons), now)
-            with self._asks.transaction() as session:
-                session.add(convert.decision_row(decision))
-                self._asks.answer(session, asked, Action.ROLL_BACK, said, now)
+            self._open_order(decision, rollout, adapters, onset, asked, now)
+        elif decision.action is Action.ROLL_BACK:
+            self._wish(decision, rollout, asked, now)
         else:
             self._store.put_decision(decision)
         return decision.reasons[0]
@@ -87,7 +85,14 @@ class Steer:
         with self._store.transaction() as session:
             return session.exec(query.order_by(col(AlarmRow.rowid)).limit(1)).first()
 
-    def _seen(self, rollout: RolloutRow, alarm: AlarmRow | None, onset: int, now: datetime) -> Seen:
+    def _seen(
+        self,
+        rollout: RolloutRow,
+        adapters: Sequence[AdapterVersion],
+        alarm: AlarmRow | None,
+        onset: int,
+        now: datetime,
+    ) -> Seen:
         settings, store = self._settings, self._store
         estimate = estimate_once(store, rollout.champion, settings, now, after_rowid=onset)
         if rollout.phase == "shift" and rollout.challenger:
@@ -104,20 +109,15 @@ class Steer:
             alarm_reason=alarm.reason if alarm else "",
             estimate=estimate,
             reference=self._first_estimate(rollout.champion, onset) if alarm else None,
-            former=self._former(rollout, now),
+            former=self._former(rollout, adapters, now),
             fresh_exchanges=self._answered_since(rollout.champion, onset),
             order_running=any(o.status in IN_FLIGHT for o in orders),
             order_finished_age_s=(now - ended.finished_at).total_seconds() if ended and ended.finished_at else None,
             order_outcome=_outcome(ended),
-            phase=self._phase(rollout),
+            phase=_phase(rollout, adapters),
             frozen=held.words if held else None,
             spent=self._spending.look(orders, now),
         )
-
-    def _phase(self, rollout: RolloutRow) -> str:
-        """A version that waits for its rollout or for a person's word counts as moving: no second order beside it."""
-        waiting = any(v.status in ("accepted", "waiting") for v in self._store.adapters(rollout.alias))
-        return "accepted" if waiting and rollout.phase == "steady" else rollout.phase
 
     def _first_estimate(self, version: str, upto: int) -> Estimate | None:
         """The newest estimate that was made before the onset."""
@@ -126,9 +126,9 @@ class Steer:
             row = session.exec(query.order_by(col(EstimateRow.rowid).desc()).limit(1)).first()
             return convert.estimate(row) if row else None
 
-    def _former(self, rollout: RolloutRow, now: datetime) -> Estimate | None:
+    def _former(self, rollout: RolloutRow, adapters: Sequence[AdapterVersion], now: datetime) -> Estimate | None:
         """The estimate of the version before, while the promotion is younger than the cooldown."""
-        champion = next((v for v in self._store.adapters(rollout.alias) if v.name == rollout.champion), None)
+        champion = next((v for v in adapters if v.name == rollout.champion), None)
         if champion is None or champion.parent is None or rollout.promoted_at is None:
             return None
         young = (now - rollout.promoted_at).total_seconds() < self._settings.policy.cooldown_s
@@ -152,11 +152,24 @@ class Steer:
 
     # -- what is done -----------------------------------------------------------------------------
 
+    def _wish(self, decision: Decision, rollout: RolloutRow, asked: Sequence[Ask], now: datetime) -> None:
+        """Decision and wish in one transaction; the rollout grants it at its next look."""
+        with self._asks.transaction() as session:
+            wished = wish.write(session, self._store, rollout, "; ".join(decision.reasons), now)
+            session.add(convert.decision_row(decision))
+            said = f"{wished.version} is to be rolled back; the record says when it is done"
+            self._asks.answer(session, asked, Action.ROLL_BACK, said, now)
+
     def _open_order(
-        self, decision: Decision, rollout: RolloutRow, onset: int, asked: Sequence[Ask], now: datetime
+        self,
+        decision: Decision,
+        rollout: RolloutRow,
+        adapters: Sequence[AdapterVersion],
+        onset: int,
+        asked: Sequence[Ask],
+        now: datetime,
     ) -> None:
         """Decision and order in one transaction: a crash leaves both or neither."""
-        adapters = self._store.adapters(rollout.alias)
         champion = next(v for v in adapters if v.name == rollout.champion)
         taken = [*(v.name for v in adapters), *(str(o.document["challenger"]) for o in self._store.orders())]
         order_id = f"{rollout.alias}-{now:%Y%m%dT%H%M%S}"
@@ -184,6 +197,12 @@ class Steer:
 def onset_rowid(alarm: AlarmRow) -> int:
     """The last exchange before the estimated change: rows of the detector counted back in the stream."""
     return max(0, alarm.exchange_rowid - (alarm.row - alarm.onset_row) - 1)
+
+
+def _phase(rollout: RolloutRow, adapters: Sequence[AdapterVersion]) -> str:
+    """A version that waits for its rollout or for a person's word counts as moving: no second order beside it."""
+    waiting = any(version.status in ("accepted", "waiting") for version in adapters)
+    return "accepted" if waiting and rollout.phase == "steady" else rollout.phase
 
 
 def _outcome(order: OrderRow | None) -> str | None:

@@ -54,7 +54,7 @@ def order_document(
         "home": str(settings.home),
         "objects": None if settings.objects.url is None else settings.objects.model_dump(),
         "engine": {
-            "url": settings.engine.url,
+            "url": retrain.engine_url or settings.engine.url,
             "base_model": settings.engine.base_model,
             "max_lora_rank": settings.engine.max_lora_rank,
         },

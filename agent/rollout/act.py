@@ -1,7 +1,8 @@
 """Performs the steps that `plan` names, one a tick, each persisted before the next.
 
 Lives here: the level-triggered reconcile of one alias: engine, store and taps brought to what is wanted.
-Comes in: the store's rollout row, the engine's loaded models. Goes out: loads, probes, weights, unloads, events.
+Comes in: the store's rollout row and the wish for a rollback, the engine's loaded models. Goes out: loads, probes,
+weights, unloads, events.
 Must never know: why a version was accepted; how quality is measured.
 
 A crash between any two lines is safe: every tick starts from the store and the engine as they are.
@@ -14,12 +15,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from agent.rollout import plan
+from agent.rollout import plan, wish
 from agent.settings import Settings
 from agent.store import Store, shelf
 from agent.store.artifacts import PROBES, manifest, verify
@@ -63,12 +64,13 @@ class Rollout:
         held: Callable[[datetime], str | None] = lambda _now: None,
         objects: Objects | None = None,
         leads: Callable[[], bool] = lambda: True,
+        resign: Callable[[], None] = lambda: None,
     ) -> None:
         """`push` hands the alias table to every tap; it is called at each change and is idempotent.
 
         `held(now)` says why no version may move nearer to users now, or None; going back is never asked for.
         From `objects` a version is fetched that is not whole in its folder. Of several sidecars each loads its engine
-        and tells its taps; only the one that `leads` moves the alias.
+        and tells its taps; only the one that `leads` moves the alias, and without an engine it `resign`s.
         """
         self._settings = settings
         self._store = store
@@ -76,18 +78,12 @@ class Rollout:
         self._push = push
         self._held = held
         self._objects = objects
-        self._leads = leads
+        self._leads, self._resign = leads, resign
         self._pushed: Mapping[str, float] | None = None
         self._refused = ""
         self._judge_refused = ""
         self._lock = threading.Lock()
-        self._rules = plan.Rules(
-            steps=settings.rollout.steps,
-            step_exchanges=settings.rollout.step_exchanges,
-            step_max_s=settings.rollout.step_max_s,
-            max_error_ratio=settings.rollout.max_error_ratio,
-            drain_s=settings.engine.drain_s,
-        )
+        self._rules = rules_of(settings)
 
     @property
     def shares(self) -> Mapping[str, float]:
@@ -107,7 +103,11 @@ class Rollout:
             return "no champion is named: nothing is moved"
         if not self._engine.live():
             self._pushed = None
+            self._resign()  # one whose engine answers is to move the alias meanwhile
             return "the engine does not answer"
+        asked = wish.standing(self._store, row.alias)
+        if asked is not None and self._leads():
+            return self._grant(asked, row, now)
         stand = _stand(row)
         try:
             self._hold_loaded(stand, now)
@@ -125,26 +125,40 @@ class Rollout:
         except Unservable as fault:
             return self._refuse(row, stand, str(fault), now)
 
-    def roll_back(self, reason: str, now: datetime) -> str:
-        """Send everyone back to the version before, which is loaded first. Says so, or why it cannot."""
-        with self._lock:
-            return self._roll_back(reason, now)
+    # -- going back -------------------------------------------------------------------------------
 
-    def _roll_back(self, reason: str, now: datetime) -> str:
-        row = self._store.rollout(self._settings.alias)
-        if row is None:
-            return "no version has been set for this alias yet"
-        if row.challenger and row.phase in ("probe", "shift"):
-            return self._abort(row, row.challenger, reason, now)
-        versions = {v.name: v for v in self._store.adapters(self._settings.alias)}
-        parent = versions[row.champion].parent
-        if parent is None or parent not in versions:
-            return f"{row.champion} has no version before it to go back to"
-        back = plan.Stand(champion=parent, challenger=row.champion, phase="drain", step=0)
-        self._hold_loaded(back, now)
-        statuses = {row.champion: "rejected", parent: "live"}
-        said = f"rolled back to {parent}: {reason}"
-        self._move(row, now, said, statuses, champion=parent, challenger=row.champion, phase="drain", step=0)
+    def _grant(self, asked: wish.Wish, row: RolloutRow, now: datetime) -> str:
+        """Do what was wished for, or say why it cannot be; either way the wish has had its answer."""
+        versions = {version.name: version for version in self._store.adapters(row.alias)}
+        trial = row.challenger == asked.version and row.phase in wish.ON_TRIAL
+        if not trial and row.champion != asked.version:
+            return self._drop(asked, f"{asked.version} neither answers nor is on trial any more", now)
+        back = row.champion if trial else versions[row.champion].parent
+        if back is None or back not in versions:
+            return self._drop(asked, f"{row.champion} has no version before it to go back to", now)
+        try:
+            self._load(versions[back], self._engine.models(), now)
+        except Unservable as fault:
+            return self._drop(asked, str(fault), now)
+        if trial:
+            return self._abort(row, asked.version, asked.reason, now, granted=True)
+        said = f"rolled back to {back}: {asked.reason}"
+        moved: dict[str, Any] = {
+            "champion": back,
+            "challenger": row.champion,
+            "phase": "drain",
+            "step": 0,
+            "promoted_at": None,
+        }
+        self._move(row, now, said, {row.champion: "rejected", back: "live"}, granted=True, **moved)
+        return said
+
+    def _drop(self, asked: wish.Wish, why: str, now: datetime) -> str:
+        said = f"{asked.version} is not rolled back: {why}"
+        data = {"version": asked.version, "reason": asked.reason, "wished_at": asked.at.isoformat()}
+        with self._store.transaction() as session:
+            wish.clear(session, self._store, self._settings.alias)
+            session.add(EventRow(kind="rollout", text=said, at=now, data=data))
         return said
 
     # -- what is there ----------------------------------------------------------------------------
@@ -157,16 +171,21 @@ class Rollout:
             if version is None:
                 msg = f"{name} is wanted but the store has no such adapter"
                 raise Unservable(msg)
-            if loaded.get(name) == version.path:
-                continue
-            if name in loaded:
-                self._engine.unload(name)
-            self._check(version)
-            self._engine.load(name, version.path)
-            self._store.record("loaded", f"the engine holds {name}", now, version=name, digest=version.digest)
+            self._load(version, loaded, now)
         for name in self._leftovers(stand, loaded):
             self._engine.unload(name)
             self._store.record("unloaded", f"the engine let {name} go", now, version=name)
+
+    def _load(self, version: AdapterVersion, loaded: Mapping[str, str], now: datetime) -> None:
+        """Have the engine hold a version, unless it does already."""
+        name = version.name
+        if loaded.get(name) == version.path:
+            return
+        if name in loaded:
+            self._engine.unload(name)
+        self._check(version)
+        self._engine.load(name, version.path)
+        self._store.record("loaded", f"the engine holds {name}", now, version=name, digest=version.digest)
 
     def _check(self, version: AdapterVersion) -> None:
         """Have the version here, and raise Unservable unless it is exactly what was evaluated."""
@@ -231,7 +250,7 @@ class Rollout:
                 self._move(row, now, said, step=index)
             case plan.Promote(champion=name):
                 said = f"{name} answers everyone; {stand.champion} finishes its streams"
-                moved = {"champion": name, "challenger": stand.champion, "phase": "drain", "step": 0}
+                moved: dict[str, Any] = {"champion": name, "challenger": stand.champion, "phase": "drain", "step": 0}
                 self._move(row, now, said, {name: "live"}, **moved, promoted_at=now)
             case plan.Unload(version=name):
                 said = f"{name} is unloaded; {stand.champion} is the champion"
@@ -265,10 +284,10 @@ class Rollout:
         live = any(v.name == name and v.status == "live" for v in self._store.adapters(self._settings.alias))
         return {name: "retired"} if live else {}
 
-    def _abort(self, row: RolloutRow, name: str, reason: str, now: datetime) -> str:
+    def _abort(self, row: RolloutRow, name: str, reason: str, now: datetime, *, granted: bool = False) -> str:
         said = f"rolled back: {reason}"
-        self._move(row, now, said, {name: "rejected"}, challenger=None, phase="steady", step=0)
-        return f"rolled back: {reason}"
+        self._move(row, now, said, {name: "rejected"}, granted=granted, challenger=None, phase="steady", step=0)
+        return said
 
     def _refuse(self, row: RolloutRow, stand: plan.Stand, reason: str, now: datetime) -> str:
         if stand.challenger and stand.phase in ("probe", "shift") and self._leads():
@@ -279,9 +298,13 @@ class Rollout:
         return reason
 
     def _move(
-        self, row: RolloutRow, now: datetime, said: str, statuses: Mapping[str, str] = NO_CHANGE, **changes: object
-    ) -> None:
-        """Persist stand, adapter statuses and record in one commit, then let the taps know at once."""
+        self, row: RolloutRow, now: datetime, said: str, statuses: Mapping[str, str] = NO_CHANGE, *,
+        granted: bool = False, **changes: object,
+    ) -> None:  # fmt: skip
+        """Persist stand, adapter statuses and record in one commit, then let the taps know at once.
+
+        `granted`: it is what the wish for a rollback asked for, which is cleared with it.
+        """
         for name, value in changes.items():
             setattr(row, name, value)
         row.step_since_rowid = self._store.last_rowid()
@@ -289,13 +312,33 @@ class Rollout:
         row.note = said
         shares = plan.weights(_stand(row), self._rules)
         data = {"phase": row.phase, "step": row.step, "weights": dict(shares)}
-        self._store.put_rollout(row, statuses, EventRow(kind="rollout", text=said, at=now, data=data))
+        with self._store.transaction() as session:
+            self._store.put_rollout(row, statuses, EventRow(kind="rollout", text=said, at=now, data=data), session)
+            if granted:
+                wish.clear(session, self._store, row.alias)
         self._set_weights(shares)
 
     def _set_weights(self, shares: Mapping[str, float]) -> None:
         if shares != self._pushed:
             self._push({self._settings.alias: shares})
             self._pushed = shares
+
+
+def rules_of(settings: Settings) -> plan.Rules:
+    """What a step depends on, of the settings."""
+    return plan.Rules(
+        steps=settings.rollout.steps,
+        step_exchanges=settings.rollout.step_exchanges,
+        step_max_s=settings.rollout.step_max_s,
+        max_error_ratio=settings.rollout.max_error_ratio,
+        drain_s=settings.engine.drain_s,
+    )
+
+
+def shares_wanted(settings: Settings, store: Store) -> Mapping[str, float]:
+    """Version -> share of users, as the store wants it: for who has no taps to tell."""
+    row = store.rollout(settings.alias)
+    return {} if row is None else plan.weights(_stand(row), rules_of(settings))
 
 
 def read_probes(version: AdapterVersion) -> list[tuple[list[dict[str, str]], str]]:

@@ -1,10 +1,11 @@
-"""One leader among the sidecars that share a database.
+"""One leader for each office among the processes that share a database.
 
-Lives here: `Leader`, who takes and keeps the office, and the proof of it inside every transaction of the leader.
-Comes in: a store, the alias, the name of this sidecar. Goes out: whether this sidecar leads now.
-Must never know: what a leader does.
+Lives here: `Leader`, who takes and keeps an office, and the proof of it inside every transaction of who holds it.
+Comes in: a store, the alias, the name of this process, the office. Goes out: whether this process holds it now.
+Must never know: what is done in an office.
 
-On PostgreSQL the office is a session's advisory lock, held by a connection of its own: when the process or its machine
+There are two offices: who DECIDES and who MOVES versions. One process may hold both, and no other ever holds the same.
+On PostgreSQL an office is a session's advisory lock, held by a connection of its own: when the process or its machine
 dies, the server ends the session and the lock is free. Whoever takes it raises the term in the store; a leader that was
 only asleep finds another term in its next transaction, and nothing of that is kept. On SQLite it is a lock on a file
 beside the database, which the kernel frees when the process dies.
@@ -30,6 +31,9 @@ from agent.store.store import Store
 from agent.store.tables import StateRow
 from agent.types import RemoteFault
 
+DECIDES, MOVES = "leader", "mover"
+"""The offices, as they stand in keys and file names."""
+SAYS = {DECIDES: "leads", MOVES: "moves versions"}
 LOOK_S = 1.0
 """Seconds for which an answer holds: so often the connection that holds the lock is asked whether it is alive."""
 NOTICED_S = 9
@@ -44,16 +48,16 @@ log = logging.getLogger(__name__)
 
 
 class NotLeading(RemoteFault):
-    """Another sidecar leads by now, so this transaction is not kept."""
+    """Another process holds the office by now, so this transaction is not kept."""
 
 
 class Leader:
-    """The office of one alias. Safe to ask from several threads."""
+    """One office of one alias. Safe to ask from several threads."""
 
-    def __init__(self, store: Store, alias: str, me: str) -> None:
-        """`me` names this sidecar in the record."""
-        self._store, self._me = store, me
-        self._key = f"leader:{alias}"
+    def __init__(self, store: Store, alias: str, me: str, office: str = DECIDES) -> None:
+        """`me` names this process in the record."""
+        self._store, self._me, self._office = store, me, office
+        self._key = f"{office}:{alias}"
         self._term: int | None = None
         self._asked = float("-inf")
         self._lock = Lock()
@@ -68,7 +72,7 @@ class Leader:
         return self._term is not None
 
     def lead(self) -> bool:
-        """Whether this sidecar leads; takes the office when it is free."""
+        """Whether this process holds the office; takes it when it is free."""
         with self._lock:
             moment = time.monotonic()
             if self._term is not None and (self._engine is None or moment - self._asked < LOOK_S):
@@ -83,22 +87,22 @@ class Leader:
             return self._term is not None
 
     def who(self) -> str:
-        """Who leads by the record of the store; empty before anybody did, and on SQLite."""
+        """Who holds it by the record of the store; empty before anybody did, and on SQLite."""
         return self._store.load_state(self._key)[1].decode()
 
     def guard(self, connection: Connection) -> None:
-        """For `Store.guarded`: raises NotLeading unless this sidecar is the last that took the office."""
+        """For `Store.guarded`: raises NotLeading unless this process is the last that took the office."""
         if self._engine is None and self._term is not None:
             return
         found = connection.execute(select(_STATE.c.cursor).where(_STATE.c.key == self._key)).scalar()
         if self._term is None or found != self._term:
             self._term = None
-            raise NotLeading("another sidecar leads by now: what was decided here is not kept")
+            raise NotLeading(f"another process {SAYS[self._office]} by now: what was done here is not kept")
 
     def resign(self) -> None:
-        """Give the office up, so that another need not wait."""
+        """Give the office up, so that another need not wait; whoever asks again may get it again."""
         with self._lock:
-            self._term = None
+            self._term, self._asked = None, time.monotonic()
             if self._connection is not None:
                 with suppress(SQLAlchemyError):  # what does not answer has ended the session already
                     self._connection.execute(select(func.pg_advisory_unlock_all()))
@@ -117,7 +121,7 @@ class Leader:
             if self._connection is not None:
                 self._connection.execute(text("SELECT 1"))
         except SQLAlchemyError as fault:
-            log.warning("this sidecar leads no more: %s", type(fault).__name__)
+            log.warning("this process %s no more: %s", SAYS[self._office], type(fault).__name__)
             self._drop()
         return self._connection is not None
 
@@ -134,7 +138,7 @@ class Leader:
             return self._next_term()
         except SQLAlchemyError as fault:
             if not self._complained:
-                log.warning("this sidecar cannot ask who leads: %s", type(fault).__name__)
+                log.warning("this process cannot ask who %s: %s", SAYS[self._office], type(fault).__name__)
             self._complained = True
             self._drop()
             return None
@@ -146,7 +150,8 @@ class Leader:
             row.state = self._me.encode()
             session.add(row)
             term = row.cursor
-        self._store.record("leader", f"{self._me} leads", datetime.now(UTC), term=term)
+        said = f"{self._me} {SAYS[self._office]}"
+        self._store.record("leader", said, datetime.now(UTC), term=term, office=self._office)
         return term
 
     def _drop(self) -> None:
@@ -162,7 +167,7 @@ class Leader:
         if not database or database == ":memory:":
             return True
         if self._file is None:
-            self._file = Path(f"{database}.leader").open("a", encoding="utf-8")  # noqa: SIM115 - held until `resign`
+            self._file = Path(f"{database}.{self._office}").open("a", encoding="utf-8")  # noqa: SIM115 - held until `resign`
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import replace
 from datetime import datetime
@@ -50,6 +50,7 @@ _EVENT: Table = EventRow.__table__  # type: ignore[attr-defined]
 _WORKER: Table = WorkerRow.__table__  # type: ignore[attr-defined]
 _TOLD = [_WORKER.c[name] for name in ("worker", "assigned", "dropped")]
 _READING: Table = ReadingRow.__table__  # type: ignore[attr-defined]
+_STATE: Table = StateRow.__table__  # type: ignore[attr-defined]
 
 
 class Store:
@@ -158,8 +159,8 @@ class Store:
 
     def last_rowid(self) -> int:
         """The rowid of the newest exchange, 0 when there is none."""
-        with self.transaction() as session:
-            return session.exec(select(func.max(EXCHANGE.c.rowid))).one() or 0
+        with self.engine.connect() as connection:
+            return connection.execute(columns(func.max(EXCHANGE.c.rowid))).scalar() or 0
 
     # -- taps -------------------------------------------------------------------------------------
 
@@ -212,14 +213,18 @@ class Store:
     @staticmethod
     def save_state(session: Session, key: str, cursor: int, state: bytes) -> None:
         """Write a loop's state inside the caller's transaction, beside what it produced."""
-        session.merge(StateRow(key=key, cursor=cursor, state=state))
+        _begin_writing(session)
+        connection = session.connection()
+        new = upsert(connection, _STATE)
+        new = new.on_conflict_do_update(index_elements=["key"], set_={n: new.excluded[n] for n in ("cursor", "state")})
+        connection.execute(new, [{"key": key, "cursor": cursor, "state": state}])
 
     @staticmethod
-    def put_readings(session: Session, rows: Sequence[ReadingRow]) -> None:
-        """Add readings inside the caller's transaction, all in one statement: nobody asks for their numbers."""
+    def put_readings(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add readings, as columns of their table, inside the caller's transaction, all in one statement."""
         if rows:
             _begin_writing(session)
-            session.connection().execute(insert(_READING), [row.model_dump(exclude={"rowid"}) for row in rows])
+            session.connection().execute(insert(_READING), rows)
 
     # -- grades and estimates ---------------------------------------------------------------------
 
@@ -329,17 +334,24 @@ class Store:
             return session.get(RolloutRow, alias)
 
     def put_rollout(
-        self, row: RolloutRow, statuses: Mapping[str, str] | None = None, event: EventRow | None = None
+        self,
+        row: RolloutRow,
+        statuses: Mapping[str, str] | None = None,
+        event: EventRow | None = None,
+        session: Session | None = None,
     ) -> None:
-        """Persist a step of a rollout, what it makes of adapters, and its line of the record, in one commit."""
-        with self.transaction() as session:
-            session.merge(row)
+        """Persist a step of a rollout, what it makes of adapters, and its line of the record, in one commit.
+
+        That of `session`, where one is given.
+        """
+        with nullcontext(session) if session is not None else self.transaction() as own:
+            own.merge(row)
             for name, status in (statuses or {}).items():
-                adapter = session.get(AdapterRow, name)
+                adapter = own.get(AdapterRow, name)
                 if adapter is not None:
                     adapter.status = status
             if event is not None:
-                session.add(event)
+                own.add(event)
 
     # -- the record -------------------------------------------------------------------------------
 

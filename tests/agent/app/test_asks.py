@@ -12,6 +12,7 @@ from sqlmodel import select
 
 from agent.app.asks import Asks
 from agent.app.steer import Steer
+from agent.rollout import wish
 from agent.settings import Settings
 from agent.store import Store
 from agent.store.tables import DecisionRow, EventRow, OrderRow, RolloutRow
@@ -63,15 +64,18 @@ class House:
         self.store = store
         self.rolled_back: list[str] = []
         self.asks = Asks(store, "home")
-        self.steer = Steer(settings(home), store, self.roll_back, self.asks)
+        self.steer = Steer(settings(home), store, self.asks)
 
-    def roll_back(self, reason: str, _now: datetime) -> str:
-        """As the rollout does it, as far as the store is concerned."""
-        self.rolled_back.append(reason)
-        self.store.put_rollout(
-            RolloutRow(alias="home", champion="home-v1", challenger="home-v2", phase="drain", updated_at=NOW)
-        )
-        return "rolled back to home-v1"
+    def grant(self) -> None:
+        """A wish for a rollback, as the rollout grants it as far as the store is concerned."""
+        wished = wish.standing(self.store, "home")
+        if wished is None:
+            return
+        self.rolled_back.append(wished.reason)
+        row = RolloutRow(alias="home", champion="home-v1", challenger="home-v2", phase="drain", updated_at=NOW)
+        with self.store.transaction() as session:
+            self.store.put_rollout(row, session=session)
+            wish.clear(session, self.store, "home")
 
     def fire(self, action: str, at: datetime = NOW, **changes: Any) -> dict[str, Any]:
         """An alert comes in."""
@@ -167,22 +171,37 @@ def test_an_alert_rolls_back_the_version_it_is_about_and_no_other(house: House) 
     house.fire("roll_back")
     for _ in range(3):
         house.steer.tick(NOW)
+        house.grant()
         house.fire("roll_back")
     assert len(house.rolled_back) == 1
     assert "alert Complaints asks to roll home-v2 back: Many complaints." in house.rolled_back[0]
     assert [d.action for d in house.decisions()] == ["hold", "roll_back", "hold"]
-    assert house.record()[-1] == "alert Complaints was answered: rolled back to home-v1"
+    assert house.record()[-1] == (
+        "alert Complaints was answered: home-v2 is to be rolled back; the record says when it is done"
+    )
 
 
-def test_a_rollback_that_failed_is_still_wished_for(house: House) -> None:
-    """An engine that is away is asked again: the wish is answered when it has been granted."""
+def test_a_rollback_that_waits_is_wished_for_once_and_holds_everything_else(house: House) -> None:
+    """While nobody has granted it, no order is opened beside it; decision, wish and answer are one commit."""
     house.fire("roll_back")
-    house.steer._roll_back = lambda _reason, _now: (_ for _ in ()).throw(OSError("away"))
-    with pytest.raises(OSError, match="away"):
-        house.steer.tick(NOW)
-    house.steer._roll_back = house.roll_back
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(house.asks, "answer", killed)
+        with pytest.raises(KeyboardInterrupt):
+            house.steer.tick(NOW)
+    assert wish.standing(house.store, "home") is None
+    house.steer.tick(NOW)
+    traffic(house.store, 30)
+    house.fire("retrain", fingerprint="another")
+    assert house.steer.tick(NOW) == "waits until home-v2 is rolled back"
+    assert not house.orders()
+    house.grant()
     house.steer.tick(NOW)
     assert len(house.rolled_back) == 1
+    assert [d.action for d in house.decisions()] == ["hold", "roll_back", "watch"]
 
 
 def test_an_alert_that_asks_to_watch_is_watched_while_it_fires(house: House) -> None:

@@ -13,8 +13,10 @@ import pytest
 from sqlmodel import Session, select
 
 from agent.app.steer import Steer
-from agent.app.watch import STATE, Watch
+from agent.app.watch import Watch
+from agent.app.watch_state import STATE
 from agent.quality.room import estimate_once
+from agent.rollout import wish
 from agent.settings import Settings
 from agent.store import Store, convert
 from agent.store.snapshot import snapshot
@@ -137,7 +139,7 @@ def test_one_breach_opens_one_order(store: Store, tmp_path: Path) -> None:
     """However often the policy looks, by whichever process, there is one order, with its reasons and its data."""
     breach(store)
     for tick in range(4):
-        Steer(settings(tmp_path), store, lambda _reason, _now: "").tick(NOW + timedelta(seconds=tick))
+        Steer(settings(tmp_path), store).tick(NOW + timedelta(seconds=tick))
     with store.transaction() as session:
         orders = session.exec(select(OrderRow)).all()
         decisions = session.exec(select(DecisionRow)).all()
@@ -148,8 +150,8 @@ def test_one_breach_opens_one_order(store: Store, tmp_path: Path) -> None:
     assert [d.action for d in decisions] == ["retrain", "watch"]
 
 
-def test_a_rollback_that_failed_is_tried_again(store: Store, tmp_path: Path) -> None:
-    """The decision is written when it has been performed, so an engine that was away is asked again."""
+def test_a_rollback_is_wished_for_once(store: Store, tmp_path: Path) -> None:
+    """The decision and its wish are one commit; while it waits to be granted nothing else is decided."""
     breach(store)
     store.put_adapter(
         AdapterVersion(
@@ -168,21 +170,16 @@ def test_a_rollback_that_failed_is_tried_again(store: Store, tmp_path: Path) -> 
     store.add_exchanges([dataclasses.replace(e, version="home-v0") for e in good])
     store.add_grades([Grade(exchange_id=e.id, source="p", score=1.0, truth=True, at=NOW) for e in good])
     estimate_once(store, "home-v0", settings(tmp_path), NOW)
-    asked: list[str] = []
-
-    def away(reason: str, _now: datetime) -> str:
-        asked.append(reason)
-        if len(asked) == 1:
-            raise OSError("the engine is away")
-        return "done"
-
-    steer = Steer(settings(tmp_path), store, away)
-    with pytest.raises(OSError, match="away"):
-        steer.tick(NOW)
+    steer = Steer(settings(tmp_path), store)
     steer.tick(NOW)
-    steer.tick(NOW)
-    assert len(asked) == 2
-    assert "worse than the one it replaces" in asked[1]
+    wished = wish.standing(store, "home")
+    assert wished is not None
+    assert (wished.version, wished.at) == ("home-v1", NOW)
+    assert "worse than the one it replaces" in wished.reason
+    assert steer.tick(NOW + timedelta(seconds=1)) == "waits until home-v1 is rolled back"
+    assert wish.standing(store, "home") == wished
+    with store.transaction() as session:
+        assert [d.action for d in session.exec(select(DecisionRow)).all()] == ["roll_back"]
 
 
 def test_an_alarm_shows_what_comes_less_through_the_redactor(store: Store, tmp_path: Path) -> None:
@@ -277,7 +274,7 @@ def test_far_behind_the_detector_hears_a_fair_share(
     store.add_exchanges([exchange(n) for n in range(1, 201)])
     watch = Watch(settings(tmp_path), store)
     assert watch.tick(NOW) == 200
-    detector = watch._streams["home-v1"].detector
+    detector = watch._streams.of["home-v1"].detector
     assert detector is not None
     assert 110 < detector.core.rows < 150
     assert produced(store)[0] == 10

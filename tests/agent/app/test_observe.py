@@ -62,7 +62,7 @@ def absent() -> dict[str, str]:
 def look(store: Store, tree: Settings) -> tuple[Observer, Steer]:
     """The observer, and the policy that asks it."""
     observer = Observer(tree, store, store.add_exchanges, absent)
-    return observer, Steer(tree, store, lambda reason, now: reason, observe=observer.tick)
+    return observer, Steer(tree, store, observe=observer.tick)
 
 
 def test_each_served_name_is_a_version_with_a_detector_of_its_own(store: Store) -> None:

@@ -20,6 +20,7 @@ from agent.app.policy_cli import policy
 from agent.app.steer import Steer
 from agent.policy.history import read, written
 from agent.policy.simulate import Simulation, simulate
+from agent.rollout import wish
 from agent.settings import Settings
 from agent.store import Store
 from agent.store.tables import AlarmRow, DecisionRow, EventRow, RolloutRow
@@ -46,7 +47,7 @@ class Life:
         self.store = Store.at(home)
         self.minute, self.seq = 0, 0
         self.settings = settings(home)
-        self.steer = Steer(self.settings, self.store, self.rolled_back)
+        self.steer = Steer(self.settings, self.store)
         for number, parent in ((0, None), (1, "home-v0"), (2, "home-v1")):
             version = AdapterVersion(
                 name=f"home-v{number}", alias="home", path=str(home), digest="d", base_digest="b", parent=parent,
@@ -83,6 +84,7 @@ class Life:
             judged = [replace(g, source="judge", truth=False, cost_tokens=1000) for g in marks[:5]]
             self.store.add_grades(judged)
             self.steer.tick(self.now)
+            self.granted()
 
     def _exchange(self, version: str) -> Exchange:
         self.seq += 1
@@ -92,10 +94,12 @@ class Life:
             messages=(Message(role="user", text="light"),), answer="on",
         )  # fmt: skip
 
-    def rolled_back(self, _reason: str, _now: datetime) -> str:
-        """As the rollout does it, as far as the store is concerned."""
-        self.move(champion="home-v0", phase="drain")
-        return "rolled back"
+    def granted(self) -> None:
+        """A wish for a rollback, as the rollout grants it as far as the store is concerned."""
+        if wish.standing(self.store, "home") is not None:
+            self.move(champion="home-v0", phase="drain")
+            with self.store.transaction() as session:
+                wish.clear(session, self.store, "home")
 
     def alarm(self, rows_ago: int) -> None:
         """Traffic changed so many exchanges ago."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.app.deciding import Deciding
 from agent.app.main import Agent
 from agent.app.main import now as clock
 from agent.settings import Settings
@@ -64,6 +66,12 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     made.store.close()
 
 
+def deciding(agent: Agent) -> Deciding:
+    """What of it decides."""
+    assert agent.deciding is not None
+    return agent.deciding
+
+
 def traffic(agent: Agent, first: int) -> None:
     """Four exchanges."""
     agent.store.add_exchanges(
@@ -81,15 +89,16 @@ def traffic(agent: Agent, first: int) -> None:
 def test_a_judge_whose_money_is_spent_is_not_asked_and_nothing_queues_up(agent: Agent) -> None:
     """It is seen in the decision, the status and the metrics; what passes meanwhile stays unjudged for good."""
     judge = Judge()
-    agent.judge = judge
+    mind = deciding(agent)
+    mind._means = replace(mind._means, judge=judge)
     traffic(agent, 1)
-    assert agent._judge(clock()) == "graded 4, 0 over budget"
+    assert mind.judge(clock()) == "graded 4, 0 over budget"
     agent.spending._looked = None  # a minute later
     traffic(agent, 5)
-    assert agent._judge(clock()) == "rests: the money of policy.judge_money is spent"
+    assert mind.judge(clock()) == "rests: the money of policy.judge_money is spent"
     assert judge.asked == 4
     assert agent.store.load_state("judge")[0] == 8
-    agent.steer.tick(clock())
+    deciding(agent).steer.tick(clock())
     assert agent._live()["policy"]["judge_money"] == {"spent": 4.0, "budget": 3.0}
     text = agent.monitors.text().decode()
     assert 'trimtab_decision_fact{alias="home",fact="unpaid"} 1.0' in text
@@ -103,7 +112,7 @@ def test_while_frozen_no_canary_begins(agent: Agent) -> None:
     assert "deploy of [EMAIL]" in agent._freeze("ann", "deploy of ann@example.com", 2)
     assert "frozen by ann" in str(agent._held(clock()))
     assert "deploy of [EMAIL]" in agent._live()["policy"]["frozen"]["reason"]
-    agent.steer.tick(clock())
+    deciding(agent).steer.tick(clock())
     decision = agent.store.last_decision("home")
     assert decision is not None
     assert (decision.action, decision.reasons[0]) == (
@@ -113,7 +122,7 @@ def test_while_frozen_no_canary_begins(agent: Agent) -> None:
     assert 'trimtab_policy_frozen_timestamp_seconds{alias="home"}' in agent.monitors.text().decode()
     agent._thaw("bob")
     assert agent._held(clock()) is None
-    agent.steer.tick(clock())
+    deciding(agent).steer.tick(clock())
     after = agent.store.last_decision("home")
     assert after is not None
     assert after.action == "canary"

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.rollout.act import Rollout, adopt
+from agent.rollout import wish
+from agent.rollout.act import Rollout, adopt, shares_wanted
 from agent.settings import Settings
 from agent.store import Store, shelf
 from agent.store.artifacts import seal
 from agent.store.objects import objects_at
+from agent.store.tables import RolloutRow
 from agent.types import AdapterVersion, Exchange, Message, Outcome, RemoteFault
 from tests.estate.engines import MemoryEngine
 
@@ -85,6 +87,13 @@ class World:
             )
         )  # fmt: skip
         return folder
+
+    def ask_back(self, reason: str) -> wish.Wish:
+        """Somebody decides that the newest version is to go."""
+        row = self.store.rollout("home")
+        assert row is not None
+        with self.store.transaction() as session:
+            return wish.write(session, self.store, row, reason, self.now)
 
     def status(self, name: str) -> str:
         """An adapter's place in life."""
@@ -180,8 +189,10 @@ def test_a_promoted_version_can_be_sent_back(world: World) -> None:
         world.tick(6)
         world.serve("home-v2", 20)
     assert world.table == {"home-v2": 1.0}
-    assert "rolled back to home-v1" in world.rollout.roll_back("worse than before", world.now)
+    world.ask_back("worse than before")
+    assert world.tick() == "rolled back to home-v1: worse than before"
     assert world.table == {"home-v1": 1.0}
+    assert wish.standing(world.store, "home") is None
     for _ in range(3):
         world.tick(6)
     assert list(world.engine.loaded) == ["home-v1"]
@@ -277,7 +288,8 @@ def test_what_is_held_still_goes_back(world: World, how: str) -> None:
         world.serve("home-v2", 5, status=500)
         assert "5 of 5 exchanges of home-v2 failed" in world.tick()
     else:
-        assert "rolled back" in world.rollout.roll_back("ann says so", world.now)
+        world.ask_back("ann says so")
+        assert world.tick() == "rolled back: ann says so"
     assert (world.table, world.status("home-v2")) == ({"home-v1": 1.0}, "rejected")
 
 
@@ -359,3 +371,133 @@ def test_a_follower_that_cannot_load_stops_nobody(world: World) -> None:
     assert (row.challenger, row.phase in ("probe", "shift")) == ("home-v2", True)
     assert tables == [{"home-v1": 1.0}]
     assert [event.kind for event in world.store.events()].count("unservable") == 1
+
+
+def promoted(world: World) -> World:
+    """home-v2 answers everyone, home-v1 was before it."""
+    world.tick()
+    world.accept()
+    while world.status("home-v2") != "live":
+        world.tick(6)
+        world.serve("home-v2", 20)
+    for _ in range(2):
+        world.tick(6)
+    assert world.engine.models() == {"base": "", "home-v2": str(world.settings.home / "adapters" / "home-v2")}
+    return world
+
+
+def lines(world: World) -> list[str]:
+    """What the record says of the rollout."""
+    return [event.text for event in world.store.events() if event.kind == "rollout"]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("where", ["_load", "_check", "_move", "_set_weights"])
+def test_a_crash_anywhere_on_the_way_back_rolls_back_once(
+    world: World, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before or after each of its acts: the next process ends where it should, and the record has it once."""
+    promoted(world)
+    world.ask_back("it is rude")
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rollout, where, killed)
+        with pytest.raises(Killed):
+            world.tick()
+    for _ in range(4):
+        world.begin()
+        world.tick(6)
+    assert world.table == {"home-v1": 1.0}
+    assert list(world.engine.loaded) == ["home-v1"]
+    assert (world.status("home-v1"), world.status("home-v2")) == ("live", "rejected")
+    assert [line for line in lines(world) if line.startswith("rolled back")] == ["rolled back to home-v1: it is rude"]
+
+
+def test_the_move_and_the_end_of_the_wish_are_one_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wish that cannot be cleared leaves the stand as it was, so that it is granted once and not lost."""
+    promoted(world)
+    world.ask_back("it is rude")
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wish, "clear", killed)
+        with pytest.raises(Killed):
+            world.tick()
+    row = world.store.rollout("home")
+    assert row is not None
+    assert (row.champion, row.phase, world.status("home-v2")) == ("home-v2", "steady", "live")
+    assert wish.standing(world.store, "home") is not None
+
+
+def test_a_wish_about_a_version_that_is_gone_is_dropped_and_recorded(world: World) -> None:
+    """Wished for while the challenger was on trial; by then the error limit had taken it back."""
+    world.tick()
+    world.accept()
+    for _ in range(2):
+        world.tick()
+    asked = world.ask_back("ann says so")
+    world.store.put_rollout(RolloutRow(alias="home", champion="home-v1", phase="steady", updated_at=NOW))
+    assert asked.version == "home-v2"
+    assert world.tick() == "home-v2 is not rolled back: home-v2 neither answers nor is on trial any more"
+    assert wish.standing(world.store, "home") is None
+    assert lines(world)[-1].startswith("home-v2 is not rolled back")
+
+
+def test_a_challenger_that_was_promoted_meanwhile_still_goes(world: World) -> None:
+    """The wish is about the version, wherever it stands when somebody looks."""
+    world.tick()
+    world.accept()
+    for _ in range(2):
+        world.tick()
+    world.ask_back("ann says so")
+    row = world.store.rollout("home")
+    assert row is not None
+    row.champion, row.challenger, row.phase = "home-v2", "home-v1", "drain"
+    world.store.put_rollout(row, {"home-v2": "live"})
+    assert world.tick() == "rolled back to home-v1: ann says so"
+    assert world.table == {"home-v1": 1.0}
+
+
+def test_what_has_nothing_before_it_or_cannot_be_loaded_is_not_rolled_back(world: World) -> None:
+    """It is said once, and the rollout goes on."""
+    world.tick()
+    world.ask_back("ann says so")
+    assert world.tick() == "home-v1 is not rolled back: home-v1 has no version before it to go back to"
+    promoted(world)
+    (world.settings.home / "adapters" / "home-v1" / "adapter_config.json").write_text("{ }")
+    world.ask_back("bob says so")
+    assert "is not what was published" in world.tick()
+    assert world.tick() == "one version answers"
+    assert world.table == {"home-v2": 1.0}
+
+
+def test_only_who_moves_versions_grants_a_wish_and_without_an_engine_gives_that_up(world: World) -> None:
+    """A follower leaves the wish alone; the mover whose engine is down lets another have the office."""
+    promoted(world)
+    world.ask_back("it is rude")
+    gave_up: list[bool] = []
+    follower = Rollout(world.settings, world.store, MemoryEngine(), world.push, leads=lambda: False)
+    assert "does not lead" in follower.tick(world.now)
+    assert wish.standing(world.store, "home") is not None
+    engine = MemoryEngine()
+    engine.up = False
+    away = Rollout(world.settings, world.store, engine, world.push, resign=lambda: gave_up.append(True))
+    assert away.tick(world.now) == "the engine does not answer"
+    assert gave_up == [True]
+
+
+def test_who_has_no_taps_says_what_the_store_wants(world: World) -> None:
+    """The shares of a controller are those that the sidecars tell their taps."""
+    world.tick()
+    world.accept()
+    for _ in range(3):
+        world.tick()
+        assert shares_wanted(world.settings, world.store) == world.table

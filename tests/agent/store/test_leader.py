@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from agent.store import Store, leader
-from agent.store.leader import Leader, NotLeading
+from agent.store.leader import MOVES, Leader, NotLeading
 from agent.store.tables import RolloutRow
 from tests.agent.store.traffic import START
 from tests.estate.postgres import Postgres
@@ -51,6 +51,19 @@ def test_one_leads_until_it_resigns(pair: tuple[Leader, Leader], store: Store) -
     other.resign()
     first.resign()
     assert (first.leading, second.lead()) == (False, True)
+
+
+def test_two_offices_of_one_alias_are_apart(pair: tuple[Leader, Leader], store: Store) -> None:
+    """Who decides and who moves versions may be two processes, or one; each office has a holder and term of its own."""
+    first, second = pair
+    movers = Leader(store, "home", "pod-a", MOVES), Leader(store, "home", "pod-b", MOVES)
+    assert (first.lead(), movers[1].lead()) == (True, True)
+    assert (second.lead(), movers[0].lead()) == (False, False)
+    movers[1].resign()
+    assert (first.leading, movers[0].lead()) == (True, True)
+    store.guarded(movers[0].guard).put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=START))
+    for one in movers:
+        one.resign()
 
 
 def test_who_slept_through_a_change_writes_nothing(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
