@@ -20,10 +20,10 @@ from agent.app.keep import Janitor
 from agent.app.loops import Loop
 from agent.app.notices import Notices
 from agent.app.orders import launcher_of
+from agent.app.references import read_reference
 from agent.app.reports import Reports
 from agent.app.spending import Spending
 from agent.app.steer import Steer
-from agent.app.references import read_reference
 from agent.app.watch import Watch
 from agent.export.notify import Outlet
 from agent.quality.judge import Judge

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from agent.app.database import is_shared
-from agent.app.watch import STATE as WATCH
+from agent.app.watch_state import STATE as WATCH
 from agent.profile.features import features
 from agent.quality.room import STATE_KEY as JUDGE
 from agent.settings import Settings

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from agent.app.database import is_shared, reading_store
 from agent.app.flow import Finding
 from agent.app.orders import objects_of, reachable
-from agent.app.watch import read_reference
+from agent.app.references import read_reference
 from agent.drift.fitting import rows_needed
 from agent.settings import Settings
 from agent.store.artifacts import verify

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sqlmodel import col, select
 
+from agent.app.references import read_reference, reference_path
 from agent.app.steer import onset_rowid
-from agent.app.watch import read_reference, reference_path
 from agent.drift.report import build_report
 from agent.profile.features import features
 from agent.settings import Settings

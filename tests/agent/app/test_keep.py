@@ -19,8 +19,8 @@ from sqlmodel import col, select
 
 from agent.app.keep import Janitor, text_gate
 from agent.app.loops import Loops
-from agent.app.watch import STATE as WATCH
 from agent.app.watch import Watch
+from agent.app.watch_state import STATE as WATCH
 from agent.intake import IntakeServer, Redactor
 from agent.profile.features import features
 from agent.quality.room import STATE_KEY as JUDGE
@@ -293,7 +293,7 @@ def test_a_full_disk_loses_nothing_but_texts(small_disk: Path, monkeypatch: pyte
     First the bound stops the texts. Then a stranger takes the last byte: what cannot be written stays with the tap.
     When there is room again everything lands, and texts are stored again, without anybody's help.
     """
-    monkeypatch.setattr("agent.app.watch.WINDOW_S", 0.0)  # a window holds twenty, however fast they come
+    monkeypatch.setattr("agent.app.windows.WINDOW_S", 0.0)  # a window holds twenty, however fast they come
     home = small_disk / "h"
     chosen = settings(home, min_free_mb=12, reference_rows=50)
     store = Store.at(home)

@@ -10,17 +10,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 from sqlmodel import Session, select
 
 from agent.app.steer import Steer
 from agent.app.watch import Watch
-from agent.app.watch_state import STATE
+from agent.app.watch_state import STATE, first_window
 from agent.quality.room import estimate_once
 from agent.rollout import wish
 from agent.settings import Settings
 from agent.store import Store, convert
 from agent.store.snapshot import snapshot
-from agent.store.tables import AlarmRow, DecisionRow, OrderRow, ProfileRow, ReadingRow, RolloutRow
+from agent.store.tables import AlarmRow, DecisionRow, OrderRow, ProfileRow, ReadingRow, RolloutRow, StateRow
 from agent.types import AdapterVersion, Exchange, Grade, Message, Outcome, RemoteFault, Unservable
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -216,21 +217,50 @@ def test_a_detector_of_another_version_is_learnt_anew(store: Store, tmp_path: Pa
     ] * 2
 
 
-def test_the_state_of_an_earlier_program_is_gone_on_with(store: Store, tmp_path: Path) -> None:
-    """Before versions were watched beside each other the one stream stood beside the rest: its evidence stays."""
-    chosen = settings(tmp_path)
-    store.add_exchanges([exchange(n) for n in range(1, 31)])
-    Watch(chosen, store).tick(NOW)
+def earlier(store: Store, *, single: bool) -> None:
+    """Write the state as earlier programs did: all in one JSON, base64 within; the first ones knew one stream only."""
     cursor, state = store.load_state(STATE)
-    assert state is not None
     said = json.loads(state)
-    (version, kept), *others = said.pop("streams").items()
-    assert not others
+    ((version, kept),) = said.pop("streams").items()
+    kept["detector"] = base64.b64encode(store.load_state(f"{STATE}/detector/{version}")[1]).decode()
+    said["reference_window"] = {version: base64.b64encode(first_window(store, version)).decode()}
+    said |= kept | {"version": version} if single else {"streams": {version: kept}}
     with store.transaction() as session:
-        store.save_state(session, STATE, cursor, json.dumps(said | kept | {"version": version}).encode())
-    store.add_exchanges([exchange(n) for n in range(31, 41)])
-    assert Watch(chosen, store).tick(NOW) == 10
-    assert len([event for event in store.events() if event.kind == "reference"]) == 1
+        session.execute(delete(StateRow))
+        store.save_state(session, STATE, cursor, json.dumps(said).encode())
+
+
+@pytest.mark.parametrize("single", [True, False], ids=["one stream", "several"])
+def test_the_state_of_an_earlier_program_is_gone_on_with(store: Store, tmp_path: Path, single: bool) -> None:
+    """Detectors and first windows once stood within the rest: evidence and distances go on, and move to their rows."""
+    chosen = settings(tmp_path)
+    other = Store.at(tmp_path / "other")
+    other.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=NOW))
+    for start in (1, 31, 51):
+        if start == 31:
+            window = first_window(store, "home-v1")
+            earlier(store, single=single)
+        for one in (store, other):
+            one.add_exchanges([exchange(n) for n in range(start, start + (30 if start == 1 else 20))])
+            Watch(chosen, one).tick(NOW)
+    assert produced(store) == produced(other)
+    assert [event.text for event in store.events()] == [event.text for event in other.events()]
+    for key in (STATE, f"{STATE}/detector/home-v1"):
+        assert (key, store.load_state(key)) == (key, other.load_state(key))
+    assert first_window(store, "home-v1") == window
+    other.close()
+
+
+def test_a_detector_that_nobody_needs_any_more_leaves_no_state_behind(store: Store, tmp_path: Path) -> None:
+    """Each version's detector has a row of its own, which goes with the stream."""
+    watch = Watch(settings(tmp_path), store)
+    store.add_exchanges([exchange(1)])
+    watch.tick(NOW)
+    store.put_rollout(RolloutRow(alias="home", champion="home-v2", updated_at=NOW))
+    store.add_exchanges([exchange(2)])
+    watch.tick(NOW)
+    with store.transaction() as session:
+        assert session.exec(select(StateRow.key)).all() == [STATE]
 
 
 def test_under_heavy_traffic_windows_last_a_second(store: Store, tmp_path: Path) -> None:
