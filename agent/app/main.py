@@ -130,6 +130,7 @@ class Agent:
             pulse=self.pulse, shares=self._shares, now=now, started_at=self.started_at,
             judging=self.judge is not None, lock=Lock(),
             leads=lambda: self.role.decides and (not self.pod or self.leader.leading),
+            offices=lambda: {"decides": self.leader.leading, "moves": self.mover.leading},
             more=self._more,
         )  # fmt: skip
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -46,6 +46,7 @@ class Monitors:
     started_at: datetime
     judging: bool
     leads: Callable[[], bool]
+    offices: Callable[[], Mapping[str, bool]]
     more: Callable[[], Mapping[str, object]] = dict
     """Further fields of `ProcessInfo`: of the alerts that came in and the messages that went out."""
     lock: Lock
@@ -76,6 +77,7 @@ class Monitors:
             started_at=self.started_at,
             resident_bytes=resident_bytes(),
             leads=self.leads(),
+            offices=self.offices(),
             judge_enabled=self.judging,
             quality_floor=quality.floor,
             quality_objective=quality.objective,

@@ -23,7 +23,7 @@ Sample = tuple[tuple[str, ...], float]
 class ProcessInfo:
     """What the sidecar knows of itself and of its settings; everything else comes from the store.
 
-    `leads` is false for a follower among the sidecars of one database.
+    `leads` is false for a follower among the processes of one database; `offices` says which of the two it holds.
     `loop_lag_s` is how long ago each loop finished a round, `loop_round_s` how long that took, in seconds;
     `loop_faults` counts what its outer ring caught; `event_loop_lag_s` is the longest wait of the last minute.
     `text_paused` and `text_dropped` say that texts are not stored for want of room, and of how many exchanges.
@@ -36,6 +36,7 @@ class ProcessInfo:
     started_at: datetime
     resident_bytes: int
     leads: bool = True
+    offices: Mapping[str, bool] = field(default_factory=dict)
     judge_enabled: bool = False
     quality_floor: float | None = None
     quality_objective: float | None = None
@@ -77,6 +78,7 @@ Read = Callable[[Known], Iterable[Sample]]
 
 ORDER_STATUSES = ("open", "running", "done", "failed")
 ACTIONS = tuple(action.value for action in Action)
+OFFICES = ("decides", "moves")
 VERDICTS = ("accepted", "rejected", "needs_more_data")
 PHASES = ("steady", "probe", "shift", "drain")
 ASKS = ("retrain", "roll_back", "watch")
@@ -150,6 +152,12 @@ def by_key(name: str, keys: tuple[str, ...] = ()) -> Read:
             yield (key,), float(value)
 
     return read
+
+
+def offices(known: Known) -> Iterator[Sample]:
+    """Which offices of the alias this process holds, the others with 0."""
+    for office in OFFICES:
+        yield (known.seen.alias, office), float(known.process.offices.get(office, False))
 
 
 def exchanges(known: Known) -> Iterator[Sample]:
@@ -303,6 +311,7 @@ READS: Mapping[str, Read] = {
     "trimtab_adapter_mismatch_timestamp_seconds": moment(lambda k: k.figures.mismatch_at),
     "trimtab_adapter_info": adapters,
     "trimtab_build_info": lambda k: [((k.process.version,), 1.0)],
+    "trimtab_office_held": offices,
     "trimtab_start_time_seconds": alone(lambda k: k.process.started_at.timestamp()),
     "trimtab_resident_memory_bytes": process("resident_bytes"),
     "trimtab_event_loop_lag_seconds": process("event_loop_lag_s"),

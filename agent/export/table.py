@@ -135,6 +135,8 @@ COURSE = (
 SIDECAR = (
     _m("gauge trimtab_build_info bool", "1, with the version of Trimtab.", "version"),
     _m("gauge trimtab_start_time_seconds unix seconds", "When the sidecar started."),
+    _m("gauge trimtab_office_held bool",
+       "1 for each office that this process holds: decides, moves.", "alias office", 10),
     _m("gauge trimtab_resident_memory_bytes bytes", "Memory that the sidecar holds."),
     _m("gauge trimtab_event_loop_lag_seconds seconds",
        "Longest time in the last minute that the event loop, which reads from the taps, was kept waiting."),
@@ -162,6 +164,7 @@ OF_EACH = frozenset(
         "trimtab_text_dropped_total",
         "trimtab_build_info",
         "trimtab_start_time_seconds",
+        "trimtab_office_held",
         "trimtab_resident_memory_bytes",
         "trimtab_event_loop_lag_seconds",
         "trimtab_loop_lag_seconds",

@@ -61,6 +61,12 @@ def pod(install: str) -> Manifest:
     return spec
 
 
+def controller(install: str) -> Manifest:
+    """The spec of the controller's pod."""
+    spec: Manifest = manifests(install)["Deployment", f"{NAME}-controller"]["spec"]["template"]["spec"]
+    return spec
+
+
 def pods(install: str) -> Iterator[tuple[Manifest, Manifest]]:
     """Metadata and spec of every pod that the chart makes."""
     for (kind, _), manifest in manifests(install).items():
@@ -89,8 +95,8 @@ def mounts(container: Manifest) -> dict[str, Manifest]:
     return {mount["mountPath"]: mount for mount in container.get("volumeMounts", ())}
 
 
-def settings(install: str, folder: Path) -> Settings:
-    """The sidecar's settings, read by the sidecar's own reader."""
+def settings(install: str, folder: Path, of: str = NAME) -> Settings:
+    """The sidecar's settings, or those in another ConfigMap, read by the program's own reader."""
     path = folder / "agent.yaml"
-    path.write_text(manifests(install)["ConfigMap", NAME]["data"]["agent.yaml"], encoding="utf-8")
+    path.write_text(manifests(install)["ConfigMap", of]["data"]["agent.yaml"], encoding="utf-8")
     return load(path)

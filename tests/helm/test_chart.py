@@ -37,6 +37,14 @@ from tests.helm.chart import (
 )
 from tests.helm.schemas import Misfit, fits
 
+CONTROLLER = {
+    "app.kubernetes.io/name": "trimtab",
+    "app.kubernetes.io/instance": "demo",
+    "app.kubernetes.io/component": "controller",
+}
+SUPPORT = ("controller", "full", "observe", "retraining")
+"""Installs whose alias is `support`."""
+
 
 @every_install
 def test_helm_has_nothing_to_complain_of(install: str) -> None:
@@ -79,7 +87,7 @@ def test_the_sidecar_can_read_its_settings(install: str, tmp_path: Path) -> None
     assert read.home == Path("/var/lib/trimtab/home")
     assert (read.http.host, read.http.port) == ("0.0.0.0", 8321)  # noqa: S104  # inside the pod
     assert ("Service", read.http.hosts[0]) in manifests(install)  # browsers may come by the service's name
-    assert read.alias == {"full": "support", "observe": "support", "retraining": "support"}.get(install, "home")
+    assert read.alias == ("support" if install in SUPPORT else "home")
     if install not in ("attach", "observe"):
         argument = next(a for a in pod(install)["containers"][0]["args"] if a.startswith("--max-lora-rank="))
         assert argument == f"--max-lora-rank={read.engine.max_lora_rank}"
@@ -213,7 +221,7 @@ def test_a_pod_is_ready_when_the_alias_answers(install: str) -> None:
     program = probe["exec"]["command"][2]
     compile(program, "probe", "exec")
     assert "127.0.0.1:8000/v1/models" in program
-    assert f'"{"support" if install in ("full", "retraining") else "home"}" not in names' in program
+    assert f'"{"support" if install in SUPPORT else "home"}" not in names' in program
 
 
 def test_gpus_are_asked_for_and_used() -> None:
@@ -246,7 +254,7 @@ def test_every_container_is_locked_down(install: str) -> None:
             }
             assert "/tmp" in mounts(container) or container["name"] == "trimtab-middleware"
             seen += 1
-    assert seen == {"attach": 0, "observe": 1}.get(install, 3)
+    assert seen == {"attach": 0, "observe": 1, "controller": 4}.get(install, 3)
 
 
 @every_install
@@ -274,6 +282,15 @@ def test_the_policy_opens_the_api_to_apps_and_the_sidecar_to_monitoring(install:
             assert spec["ingress"] == [{"ports": [{"port": 1, "endPort": 8320}, {"port": 8322, "endPort": 65535}]}]
         case "observe":
             assert set(doors) == {"agent"}
+        case "controller":
+            assert doors["agent"] == [monitoring]
+            assert [rule.get("from") for rule in spec["ingress"] if rule["ports"][0]["port"] == "openai"] == [
+                [shop],
+                [
+                    {"podSelector": {"matchLabels": CONTROLLER}},
+                    {"podSelector": {"matchLabels": {kubernetes.LABEL: kubernetes.MINE}}},
+                ],
+            ]
         case _:
             assert doors == {"openai": [{"podSelector": {}}]}
 
@@ -369,7 +386,7 @@ def test_the_right_to_start_jobs_is_the_sidecar_s_alone() -> None:
     assert holders == ["trimtab-agent"]
     assert found["ServiceAccount", f"{NAME}-retrain"]["automountServiceAccountToken"] is False
     for install in INSTALLS:
-        if install != "retraining":
+        if install not in ("retraining", "controller"):
             assert not {"Role", "RoleBinding", "ClusterRole"} & {kind for kind, _ in manifests(install)}
             assert "serviceaccount" not in json.dumps([spec for _, spec in pods(install)]).lower().replace(
                 "serviceaccountname", ""
@@ -465,16 +482,21 @@ def test_selectors_choose_what_they_should(install: str) -> None:
 @every_install
 def test_ports_are_what_the_containers_open(install: str) -> None:
     """A Service, a policy or a probe that names a port must name one that is there."""
-    for _, spec in pods(install):
+    reached: set[str] = set()
+    for metadata, spec in pods(install):
         ports = {p["name"]: p["containerPort"] for c in containers(spec) for p in c.get("ports", ())}
-        assert ports == ({"agent": 8321} if install == "observe" else {"agent": 8321, "openai": 8000})
+        engine = any(c["name"] == "vllm" for c in containers(spec))
+        assert ports == ({"agent": 8321} | ({"openai": 8000} if engine else {}))
         for container in containers(spec):
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 if "httpGet" in container.get(probe, {}):
                     assert container[probe]["httpGet"]["port"] in ports
         for (kind, _), manifest in manifests(install).items():
-            if kind == "Service":
+            if kind == "Service" and manifest["spec"]["selector"].items() <= metadata["labels"].items():
                 assert {p["targetPort"] for p in manifest["spec"]["ports"]} <= ports.keys()
+                reached.add(manifest["metadata"]["name"])
+    if install != "attach":
+        assert reached == {name for kind, name in manifests(install) if kind == "Service"}
 
 
 def test_what_exists_is_used_and_what_does_not_is_made() -> None:

@@ -74,10 +74,12 @@ CONTRADICTIONS: list[tuple[tuple[str, ...], tuple[str, str]]] = [
         ("mode=attach", "attach.deployment=x", *SERVE, *JOB, "objects.url=s3://b"),
         ("retraining.where", "serviceAccount.existing"),
     ),
-    (
-        ("mode=attach", "attach.deployment=x", *SERVE, *JOB, "objects.url=s3://b", "attach.port=9"),
-        ("attach.port", ".where"),
-    ),
+    ((*SERVE, "controller.enabled=true"), ("controller.enabled", "database.kind")),
+    ((*MANY[:3], "controller.enabled=true"), ("controller.enabled", "storage.accessMode")),
+    ((*MANY, "controller.enabled=true", "retraining.where=sidecar"), ("controller.enabled", "retraining.where")),
+    ((*SERVE, "controller.serviceAccount=a"), ("controller.serviceAccount", "controller.enabled")),
+    ((*SERVE, "agent.settings.role=sidecar"), ("agent.settings.role", "controller.enabled")),
+    ((*SERVE, *JOB, "agent.settings.retrain.engine_url=http://x"), ("retrain.engine_url", "retraining.where")),
     (("mode=observe", *SERVE, *JOB, "objects.url=s3://b"), ("retraining.where", "mode")),
     ((*MANY, "objects.url=s3://b", "storage.existingClaim=c"), ("storage.existingClaim", "objects.url")),
     ((*SERVE, "objects.region=r"), ("objects.region", "objects.url")),
@@ -169,7 +171,12 @@ def test_the_schema_is_strict_and_knows_every_value() -> None:
     """An object that lists its keys refuses all others, and no default is left without a rule."""
     for where, part in closed(SCHEMA):
         assert part["additionalProperties"] is False, where
-    free = {"agent.settings", "engine.resources", "agent.resources"}  # Kubernetes' and the agent's own shapes
+    free = {
+        "agent.settings",
+        "engine.resources",
+        "agent.resources",
+        "controller.resources",
+    }  # Kubernetes' and the agent's own shapes
     for path in keys(VALUES):
         rule: Mapping[str, Any] = SCHEMA
         for at, key in enumerate(path):

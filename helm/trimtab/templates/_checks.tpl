@@ -3,7 +3,7 @@
 {{- $v := .Values -}}
 
 {{- $of := dict "home" "storage" "champion" "model.champion" "http.host" "networkPolicy" "http.port" "service.port"
-      "store.url" "database.existingSecret" "store.pod" "replicas" "objects" "objects.url" -}}
+      "role" "controller.enabled" "store.url" "database.existingSecret" "store.pod" "replicas" "objects" "objects.url" -}}
 {{- if ne $v.mode "observe" -}}
 {{- $of = merge $of (dict "engine.url" "mode" "engine.max_lora_rank" "engine.maxLoraRank") -}}
 {{- end -}}
@@ -11,7 +11,7 @@
 {{- $of = merge $of (dict "retrain.launcher" "retraining.where" "retrain.kubernetes.image" "retraining.image"
       "retrain.kubernetes.resources" "retraining.resources" "retrain.kubernetes.queue" "retraining.queue"
       "retrain.kubernetes.claims" "model.existingClaim" "retrain.kubernetes.secrets" "secrets.existingSecret"
-      "retrain.kubernetes.service_account" "serviceAccount" "retrain.kubernetes.namespace" "retraining.where") -}}
+      "retrain.engine_url" "retraining.where" "retrain.kubernetes.service_account" "serviceAccount" "retrain.kubernetes.namespace" "retraining.where") -}}
 {{- end -}}
 {{- range $key, $instead := $of -}}
 {{- $section := $v.agent.settings -}}
@@ -121,12 +121,22 @@
 {{- if and (not $v.objects.url) (ne $v.storage.accessMode "ReadWriteMany") -}}
 {{- fail (printf "retraining.where is job but storage.accessMode is %s, and a Job puts its adapter where the pods find it: use a claim that is ReadWriteMany, or a bucket as objects.url" $v.storage.accessMode) -}}
 {{- end -}}
-{{- if and (eq $v.mode "attach") (ne (int $v.attach.port) 8000) -}}
-{{- fail (printf "retraining.where is job but attach.port is %d, and the vLLM in a Job answers on port 8000, as yours must: set attach.port to 8000" (int $v.attach.port)) -}}
-{{- end -}}
-{{- if and (eq $v.mode "attach") (not $v.serviceAccount.existing) -}}
+{{- if and (eq $v.mode "attach") (not $v.serviceAccount.existing) (not $v.controller.enabled) -}}
 {{- fail "retraining.where is job and mode is attach, but serviceAccount.existing is empty: name the service account of your Deployment, which gets the right to start Jobs" -}}
 {{- end -}}
+{{- end -}}
+{{- if $v.controller.enabled -}}
+{{- if eq $v.database.kind "sqlite" -}}
+{{- fail "controller.enabled is true but database.kind is sqlite, a file that one pod alone may write: set database.kind to postgresql" -}}
+{{- end -}}
+{{- if and (include "trimtab.hasClaim" .) (ne $v.storage.accessMode "ReadWriteMany") -}}
+{{- fail (printf "controller.enabled is true but storage.accessMode is %s, and the controller reads the adapters of the other pods: use a claim that is ReadWriteMany, or a bucket as objects.url" $v.storage.accessMode) -}}
+{{- end -}}
+{{- if eq $v.retraining.where "sidecar" -}}
+{{- fail "controller.enabled is true but retraining.where is sidecar, and orders are the controller's, which has no engine beside it: set retraining.where to job, or controller.enabled to false" -}}
+{{- end -}}
+{{- else if $v.controller.serviceAccount -}}
+{{- fail (printf "controller.serviceAccount is %q but controller.enabled is false: enable the controller, or leave its service account out" $v.controller.serviceAccount) -}}
 {{- end -}}
 {{- if and $v.serviceAccount.existing $v.serviceAccount.annotations -}}
 {{- fail "serviceAccount.existing and serviceAccount.annotations are both set: the annotations are for one that the chart makes, so leave one out" -}}

@@ -50,15 +50,41 @@ app.kubernetes.io/managed-by: trimtab-launcher
 {{- end -}}
 {{- define "trimtab.objects" -}}{{ include "trimtab.state" . }}/objects{{- end -}}
 
+{{- define "trimtab.controllerName" -}}{{ include "trimtab.name" . }}-controller{{- end -}}
+{{- define "trimtab.controllerSelector" -}}
+{{ include "trimtab.selector" . }}
+app.kubernetes.io/component: controller
+{{- end -}}
+{{- define "trimtab.controllerAccount" -}}
+{{- .Values.controller.serviceAccount | default (include "trimtab.controllerName" .) -}}
+{{- end -}}
+
+{{/* Whose token may start Jobs: the controller's, where there is one, else the sidecar's. */}}
+{{- define "trimtab.jobsAccount" -}}
+{{- ternary (include "trimtab.controllerAccount" .) (include "trimtab.serviceAccount" .) .Values.controller.enabled -}}
+{{- end -}}
+{{- define "trimtab.sidecarStartsJobs" -}}
+{{- if and (eq .Values.retraining.where "job") (not .Values.controller.enabled) }}yes{{ end -}}
+{{- end -}}
+
 {{- define "trimtab.serviceAccount" -}}
 {{- .Values.serviceAccount.existing | default (include "trimtab.name" .) -}}
 {{- end -}}
 
-{{/* The user's settings over what the chart suggests, and under what only the chart can know (see _checks.tpl). */}}
 {{- define "trimtab.settings" -}}
+{{- include "trimtab.settingsOf" (list . (ternary "sidecar" "all" .Values.controller.enabled)) -}}
+{{- end -}}
+
+{{/*
+In: (root, role). The user's settings over what the chart suggests, and under what only the chart can know (see _checks.tpl).
+A controller's differ in where it is reached, where it reaches the engines, and that orders are its own.
+*/}}
+{{- define "trimtab.settingsOf" -}}
+{{- $role := index . 1 -}}
+{{- with index . 0 -}}
 {{- $v := .Values -}}
 {{- $suggested := dict "notify" (dict "runbook" $v.prometheusRule.runbook) -}}
-{{- $name := printf "%s-agent" (include "trimtab.name" .) -}}
+{{- $name := ternary (include "trimtab.controllerName" .) (printf "%s-agent" (include "trimtab.name" .)) (eq $role "controller") -}}
 {{- $inside := printf "%s.%s.svc" $name .Release.Namespace -}}
 {{- $hosts := list $name (printf "%s.%s" $name .Release.Namespace) $inside (printf "%s.cluster.local" $inside) -}}
 {{- $hosts = concat $hosts (dig "http" "hosts" list $v.agent.settings) -}}
@@ -66,9 +92,11 @@ app.kubernetes.io/managed-by: trimtab-launcher
 {{- if and $v.model.existingClaim $v.model.champion -}}
 {{- $_ := set $own "champion" (printf "%s/%s" $v.model.mountPath $v.model.champion) -}}
 {{- end -}}
+{{- if ne $role "all" }}{{ $_ := set $own "role" $role }}{{ end -}}
 {{- if ne $v.mode "observe" -}}
-{{- $port := ternary $v.attach.port 8000 (eq $v.mode "attach") -}}
-{{- $_ := set $own "engine" (dict "url" (printf "http://127.0.0.1:%d" (int $port)) "max_lora_rank" $v.engine.maxLoraRank) -}}
+{{- $url := printf "http://127.0.0.1:%d" (int (ternary $v.attach.port 8000 (eq $v.mode "attach"))) -}}
+{{- if eq $role "controller" }}{{ $url = include "trimtab.engineService" . }}{{ end -}}
+{{- $_ := set $own "engine" (dict "url" $url "max_lora_rank" $v.engine.maxLoraRank) -}}
 {{- end -}}
 {{- if $v.objects.url -}}
 {{- $objects := dict "url" $v.objects.url -}}
@@ -78,11 +106,12 @@ app.kubernetes.io/managed-by: trimtab-launcher
 {{- else if and (eq $v.database.kind "postgresql") (include "trimtab.hasClaim" .) -}}
 {{- $_ := set $own "objects" (dict "url" (printf "file://%s" (include "trimtab.objects" .))) -}}
 {{- end -}}
-{{- if ne $v.retraining.where "none" -}}
+{{- if and (ne $v.retraining.where "none") (ne $role "sidecar") -}}
 {{- $_ := set $suggested "retrain" (dict "base_model_path" (printf "%s/%s" $v.model.mountPath $v.model.path)) -}}
 {{- $_ := set $own "retrain" (dict "launcher" (ternary "kubernetes" "local" (eq $v.retraining.where "job"))) -}}
 {{- end -}}
-{{- if eq $v.retraining.where "job" -}}
+{{- if and (eq $v.retraining.where "job") (ne $role "sidecar") -}}
+{{- $_ := set $own.retrain "engine_url" "http://127.0.0.1:8000" -}}
 {{- $resources := deepCopy $v.retraining.resources -}}
 {{- if gt (int $v.retraining.gpus) 0 -}}
 {{- $_ := set $resources "limits" (merge (dict $v.engine.gpuResource (int $v.retraining.gpus)) (get $resources "limits" | default dict)) -}}
@@ -97,6 +126,16 @@ app.kubernetes.io/managed-by: trimtab-launcher
 {{- $_ := set $suggested.retrain "kubernetes" (dict "pod" (include "trimtab.jobPod" . | fromYaml)) -}}
 {{- end -}}
 {{- mustMergeOverwrite $suggested (deepCopy $v.agent.settings) $own | toYaml -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where a controller asks the engines, whichever of them answers. */}}
+{{- define "trimtab.engineService" -}}
+{{- if eq .Values.mode "attach" -}}
+http://{{ include "trimtab.name" . }}-engine.{{ .Release.Namespace }}.svc:{{ .Values.attach.port }}
+{{- else -}}
+http://{{ include "trimtab.name" . }}.{{ .Release.Namespace }}.svc:{{ .Values.service.port }}
+{{- end -}}
 {{- end -}}
 
 {{/* In: (root, variable, whether it may be missing). One variable out of the one Secret, under its own name. */}}
@@ -134,11 +173,19 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Where pods may run, and how they are fetched: the same for every pod of the chart. */}}
-{{- define "trimtab.scheduling" -}}
+{{/* How images are fetched, and which pods come first: the same for every pod of the chart. */}}
+{{- define "trimtab.everyPod" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* Where the pods that answer may run. */}}
+{{- define "trimtab.scheduling" -}}
+{{- include "trimtab.everyPod" . }}
 {{- with .Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -150,8 +197,5 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.topologySpreadConstraints }}
 topologySpreadConstraints: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}

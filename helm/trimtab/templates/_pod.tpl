@@ -24,19 +24,61 @@ name: trimtab-agent
 image: {{ include "trimtab.image" (list . (ternary .Values.retraining.image .Values.agent.image (eq .Values.retraining.where "sidecar"))) }}
 command: [trimtab, agent, --settings, /etc/trimtab/agent.yaml]
 env:
-  {{- include "trimtab.secretEnv" (list . "TRIMTAB_TOKEN" false) | nindent 2 }}
-  {{- range list "ATTACH_TOKEN" "ALERT_TOKEN" "POLICY_TOKEN" "NOTIFY_URLS" "JUDGE_KEY" }}
-  {{- include "trimtab.secretEnv" (list $ (printf "TRIMTAB_%s" .) true) | nindent 2 }}
+  {{- include "trimtab.agentEnv" (list . (list "ATTACH_TOKEN" "ALERT_TOKEN" "POLICY_TOKEN" "NOTIFY_URLS" "JUDGE_KEY")) | nindent 2 }}
+{{ include "trimtab.agentDoor" . }}
+resources: {{- toYaml (ternary .Values.retraining.resources .Values.agent.resources (eq .Values.retraining.where "sidecar")) | nindent 2 }}
+volumeMounts:
+  {{- include "trimtab.stateMounts" . | nindent 2 }}
+  {{- if include "trimtab.sidecarStartsJobs" . }}
+  {{- include "trimtab.kubernetesMount" . | nindent 2 }}
   {{- end }}
-  {{- if hasPrefix "s3://" .Values.objects.url }}
-  {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
-  {{- include "trimtab.secretEnv" (list $ . true) | nindent 2 }}
+  {{- include "trimtab.agentMounts" . | nindent 2 }}
+{{- end -}}
+
+{{/* The same program without taps and without an engine: it decides. */}}
+{{- define "trimtab.controller" -}}
+name: trimtab-controller
+image: {{ include "trimtab.image" (list . .Values.agent.image) }}
+command: [trimtab, agent, --settings, /etc/trimtab/agent.yaml]
+env:
+  {{- include "trimtab.agentEnv" (list . (list "ALERT_TOKEN" "POLICY_TOKEN" "NOTIFY_URLS" "JUDGE_KEY")) | nindent 2 }}
+{{ include "trimtab.agentDoor" . }}
+readinessProbe:
+  httpGet: {path: /healthz, port: agent}
+  periodSeconds: 5
+  timeoutSeconds: 5
+resources: {{- toYaml .Values.controller.resources | nindent 2 }}
+volumeMounts:
+  {{- include "trimtab.stateMounts" . | nindent 2 }}
+  {{- if eq .Values.retraining.where "job" }}
+  {{- include "trimtab.kubernetesMount" . | nindent 2 }}
   {{- end }}
-  {{- end }}
-  {{- if eq .Values.database.kind "postgresql" }}
-  {{- include "trimtab.storeEnv" . | nindent 2 }}
-  {{- end }}
-  - {name: HOME, value: /tmp}
+  {{- include "trimtab.agentMounts" . | nindent 2 }}
+{{- end -}}
+
+{{/* In: (root, which of TRIMTAB_... besides the token). What the program is told by its environment. */}}
+{{- define "trimtab.agentEnv" -}}
+{{- $names := index . 1 -}}
+{{- with index . 0 -}}
+{{- $root := . -}}
+{{- include "trimtab.secretEnv" (list . "TRIMTAB_TOKEN" false) }}
+{{- range $names }}
+{{ include "trimtab.secretEnv" (list $root (printf "TRIMTAB_%s" .) true) }}
+{{- end }}
+{{- if hasPrefix "s3://" .Values.objects.url }}
+{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
+{{ include "trimtab.secretEnv" (list $root . true) }}
+{{- end }}
+{{- end }}
+{{- if eq .Values.database.kind "postgresql" }}
+{{ include "trimtab.storeEnv" . }}
+{{- end }}
+- {name: HOME, value: /tmp}
+{{- end -}}
+{{- end -}}
+
+{{/* Its port, its sign of life, and that it may nothing. */}}
+{{- define "trimtab.agentDoor" -}}
 ports:
   - {name: agent, containerPort: 8321}
 # Not /healthz: a database that is away is no reason to restart what holds the exchanges meanwhile. No startup probe either,
@@ -48,14 +90,30 @@ livenessProbe:
   timeoutSeconds: 5
   failureThreshold: 4
 securityContext: {{- include "trimtab.lockdown" . | nindent 2 }}
-resources: {{- toYaml (ternary .Values.retraining.resources .Values.agent.resources (eq .Values.retraining.where "sidecar")) | nindent 2 }}
-volumeMounts:
-  {{- include "trimtab.stateMounts" . | nindent 2 }}
-  - {name: trimtab-settings, mountPath: /etc/trimtab, readOnly: true}
-  - {name: trimtab-scratch, mountPath: /tmp}
-  {{- if .Values.model.existingClaim }}
-  - {name: trimtab-models, mountPath: {{ .Values.model.mountPath }}, readOnly: true}
-  {{- end }}
+{{- end -}}
+
+{{- define "trimtab.agentMounts" -}}
+- {name: trimtab-settings, mountPath: /etc/trimtab, readOnly: true}
+- {name: trimtab-scratch, mountPath: /tmp}
+{{- if .Values.model.existingClaim }}
+- {name: trimtab-models, mountPath: {{ .Values.model.mountPath }}, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{/* The right to start Jobs is one container's alone: no other of its pod sees this token. */}}
+{{- define "trimtab.kubernetesMount" -}}
+- {name: trimtab-kubernetes, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+{{- end -}}
+{{- define "trimtab.kubernetesVolume" -}}
+- name: trimtab-kubernetes
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3607}
+      - configMap:
+          name: kube-root-ca.crt
+          items: [{key: ca.crt, path: ca.crt}]
+      - downwardAPI:
+          items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
 {{- end -}}
 
 {{/* What vLLM's container needs to know, whoever runs it. */}}
@@ -89,9 +147,6 @@ adapters come into it from what the pods share: the claim, or a bucket.
 - {name: trimtab-state, mountPath: {{ include "trimtab.objects" . }}}
 {{- end }}
 {{- end }}
-{{- if eq .Values.retraining.where "job" }}
-- {name: trimtab-kubernetes, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
-{{- end -}}
 {{- end -}}
 
 {{/* Ready is who lists the alias: before the sidecar has loaded its adapter, clients would be told that there is no such model. */}}
@@ -142,6 +197,18 @@ timeoutSeconds: 5
 {{- end -}}
 
 {{- define "trimtab.volumes" -}}
+{{- include "trimtab.agentVolumes" (list . (include "trimtab.name" .) (include "trimtab.sidecarStartsJobs" .)) }}
+{{- if ne .Values.mode "observe" }}
+- name: trimtab-middleware
+  emptyDir:
+    sizeLimit: 16Mi
+{{- end }}
+{{- end -}}
+
+{{/* In: (root, ConfigMap with the settings, whether it starts Jobs). Of the sidecar's pod and of the controller's. */}}
+{{- define "trimtab.agentVolumes" -}}
+{{- $settings := index . 1 -}}{{- $jobs := index . 2 -}}
+{{- with index . 0 -}}
 {{- if include "trimtab.hasClaim" . -}}
 - name: trimtab-state
   persistentVolumeClaim:
@@ -151,21 +218,12 @@ timeoutSeconds: 5
 - name: trimtab-home
   emptyDir: {}
 {{- end }}
-{{- if eq .Values.retraining.where "job" }}
-# The right to start Jobs is the sidecar's alone: no other container of the pod sees this token.
-- name: trimtab-kubernetes
-  projected:
-    sources:
-      - serviceAccountToken: {path: token, expirationSeconds: 3607}
-      - configMap:
-          name: kube-root-ca.crt
-          items: [{key: ca.crt, path: ca.crt}]
-      - downwardAPI:
-          items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
+{{- if $jobs }}
+{{ include "trimtab.kubernetesVolume" . }}
 {{- end }}
 - name: trimtab-settings
   configMap:
-    name: {{ include "trimtab.name" . }}
+    name: {{ $settings }}
 - name: trimtab-scratch
   emptyDir: {}
 {{- if .Values.model.existingClaim }}
@@ -174,11 +232,7 @@ timeoutSeconds: 5
     claimName: {{ .Values.model.existingClaim }}
     readOnly: true
 {{- end }}
-{{- if ne .Values.mode "observe" }}
-- name: trimtab-middleware
-  emptyDir:
-    sizeLimit: 16Mi
-{{- end }}
+{{- end -}}
 {{- end -}}
 
 {{- define "trimtab.engineResources" -}}

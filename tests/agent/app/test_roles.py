@@ -137,6 +137,12 @@ def test_each_does_its_part(fleet: Fleet) -> None:
     texts = {pod: agent.monitors.text().decode() for pod, agent in fleet.agents.items()}
     weight = 'trimtab_rollout_weight{alias="home",version="home-v1"} 1.0'
     assert [pod for pod, text in texts.items() if weight in text] == ["controller-a"]
+    for office, holder in (("decides", "controller-a"), ("moves", "sidecar-b")):
+        held = {
+            pod: f'trimtab_office_held{{alias="home",office="{office}"}} 1.0' in text for pod, text in texts.items()
+        }
+        assert [pod for pod, holds in held.items() if holds] == [holder]
+    assert "trimtab_capture_stored_total 0.0" in texts["controller-a"]  # by which alerts know who speaks for all
 
 
 def test_a_controller_decides_a_sidecar_performs_and_who_dies_is_followed(fleet: Fleet) -> None:
