@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dashboards.drift import drift
 from dashboards.overview import overview
 from dashboards.quality import quality
+from dashboards.retraining import retraining
 from dashboards.rollout import rollout
 
 if TYPE_CHECKING:
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 CHART = HERE.parent / "helm" / "trimtab" / "files" / "dashboards"
 """Where the chart takes them from: a chart cannot read outside its own folder."""
-DASHBOARDS = {"overview.json": overview, "drift.json": drift, "quality.json": quality, "rollout.json": rollout}
+DASHBOARDS = {
+    "overview.json": overview,
+    "drift.json": drift,
+    "quality.json": quality,
+    "retraining.json": retraining,
+    "rollout.json": rollout,
+}
 
 
 def written(document: Json) -> str:

@@ -9,13 +9,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.panels import Json, Rows, board, link, marks, siblings, source, text, variable
+from dashboards.panels import Json, Rows, board, link, marks, siblings, source, typed, variable
 
 N = 'namespace=~"$namespace"'
 """Every query: the namespace that Prometheus added. All of them when none did: `.*` fits a label that is not there."""
 A = f'{N},alias="$alias"'
 AV = f'{A},version=~"$version"'
+GONE = f'unless on (version) trimtab_adapter_info{{{A},status=~"retired|rejected"}}'
+"""After a query by version: leaves out versions that will not answer any more."""
 RUNBOOK = "alerts/RUNBOOK.md"
+
+
+def firing(severity: str = ".+") -> str:
+    """Alerts that fire: of this model, and of the sidecar, which have no alias."""
+    which = f'{N},alias=~"$alias|",alertname=~"Trimtab.+",severity=~"{severity}",alertstate="firing"'
+    return f"max by (alertname, severity) (ALERTS{{{which}}})"
 
 
 def framed(uid: str, title: str, says: str, rows: Rows, *more: Any) -> Json:
@@ -26,8 +34,8 @@ def framed(uid: str, title: str, says: str, rows: Rows, *more: Any) -> Json:
         variable("alias", "Model", f"label_values(trimtab_drift_alarms_total{{{N}}}, alias)"),
         variable("version", "Adapter", f"label_values(trimtab_exchanges_total{{{A}}}, version)", many=True),
         *more,
-        text("status_page", "Status page", "http://127.0.0.1:8321/"),
-        text("runbook", "Runbook", RUNBOOK),
+        typed("status_page", "Status page", "http://127.0.0.1:8321/"),
+        typed("runbook", "Runbook", RUNBOOK),
     )
     links = (siblings(), link("Status page", "${status_page}"), link("Runbook", "${runbook}"))
     made = board(uid, title, says, rows, variables, links)

@@ -1,109 +1,133 @@
 """The overview: is the model on course, and if not, what is being done (pure).
 
-Lives here: one dashboard, as rows of panels over the metrics of `agent.export.table`.
+Lives here: one dashboard, as rows of panels over the metrics of `agent.export.table` and the alerts of `alerts/`.
 Comes in: nothing. Goes out: the dashboard as JSON.
 Must never know: Grafana's layout (`panels.py`), variables and marks (`frame.py`).
 """
 
 from __future__ import annotations
 
-from dashboards.frame import AV, A, N, framed
-from dashboards.panels import STACKED, Json, Panel, dashed
+from dataclasses import replace
 
-COURSE = (
+from dashboards.drift import EVIDENCE, NEWEST_ALARM
+from dashboards.frame import AV, GONE, A, N, firing, framed
+from dashboards.panels import FEW, Json, Panel, dashed, stepped, worded
+from dashboards.retraining import NEWEST_ORDER
+from dashboards.rollout import EXCHANGES, WHO_ANSWERS
+
+SHARE = f"trimtab_drift_evidence_log10{{{AV}}} / trimtab_drift_threshold_log10{{{AV}}}"
+SEVERITIES = {"critical": ("critical", "red"), "warning": ("warning", "orange")}
+FAILED = f'trimtab_exchanges_total{{{AV},outcome!="complete"}}'
+BEGIN = """
+- **An alert fires**: its name is a heading of the [runbook](${runbook}), which says what it means and what to do.
+- **Drift or quality**: the [status page](${status_page}) says what moved, shows texts, and gives the reasons of
+  the decision. Retraining and rollback go by themselves unless the decision says what it waits for.
+- **Nothing is red**: nothing to do.
+"""
+
+NOW = (
     Panel(
-        title="Quality",
-        says="Share of good answers by version, estimated from judge scores and truth labels.",
-        queries=((f"avg by (version) (trimtab_quality_estimate{{{AV}}})", "{{version}}"),),
-        unit="percentunit",
+        title="Alerts firing",
+        says="Trimtab's own alerts. Also 0 where the rules of alerts/ are not loaded.",
+        queries=tuple((f"count({firing(severity)}) or vector(0)", severity) for severity in ("critical", "warning")),
         kind="stat",
-        width=6,
+        width=4,
         height=4,
+        now=True,
+        steps=((None, "green"), (1, "red")),
+        overrides=(("warning", {"thresholds": stepped(((None, "green"), (1, "orange"))).build()}),),
     ),
     Panel(
-        title="Drift evidence",
-        says="Evidence that the traffic has changed, as a share of what raises an alarm.",
+        title="Quality",
+        says="Share of good answers of each version that is not retired, estimated from judge scores and truth labels.",
+        queries=((f"avg by (version) (trimtab_quality_estimate{{{AV}}}) {GONE}", "{{version}}"),),
+        unit="percentunit",
+        kind="stat",
+        width=5,
+        height=4,
+        now=True,
+        none="not yet known",
+    ),
+    Panel(
+        title="Evidence of drift",
+        says="100 % raises an alarm; the detector then begins anew at 0, so look at the newest alarm beside it too.",
         queries=(
             (
-                f"max by (version) (trimtab_drift_evidence_log10{{{A}}} / trimtab_drift_threshold_log10{{{A}}})",
+                f"max by (version) ({SHARE}) {GONE}",
                 "{{version}}",
             ),
         ),
         unit="percentunit",
         kind="stat",
-        width=6,
+        width=5,
         height=4,
+        decimals=0,
+        now=True,
+        none="no reference yet",
         steps=((None, "green"), (0.6, "orange"), (1, "red")),
     ),
+    replace(NEWEST_ALARM, width=5),
     Panel(
         title="Decision",
         says="What the policy last decided; its reasons are on the status page.",
         queries=((f"max by (action) (trimtab_decision{{{A}}}) == 1", "{{action}}"),),
         kind="stat",
-        width=4,
+        width=5,
         height=4,
+        now=True,
+        none="none yet",
     ),
+    Panel(title="Where to begin", says=BEGIN, kind="text", width=9, height=6),
+    Panel(
+        title="Which alerts",
+        says="What fires, how bad it is, and since when. Each name is a heading of the runbook.",
+        queries=((f"1000 * (max by (alertname, severity) (ALERTS_FOR_STATE{{{N}}}) and {firing()})", ""),),
+        kind="table",
+        width=9,
+        height=6,
+        none="none fires",
+        columns={"alertname": "alert", "severity": "severity", "Value": "since"},
+        overrides=(
+            ("alert", {"links": [{"title": "What to do", "url": "${runbook}", "targetBlank": True}]}),
+            ("severity", {"mappings": [worded(SEVERITIES)], "custom.cellOptions": {"type": "color-text"}}),
+            ("since", {"unit": "dateTimeFromNow"}),
+        ),
+    ),
+    replace(NEWEST_ORDER, width=3, height=6),
     Panel(
         title="Exchanges lost",
         says="Numbered by a tap but not in the store: dropped, or not landed yet.",
         queries=((f"sum(trimtab_capture_lost{{{N}}})", "lost"),),
         kind="stat",
-        width=4,
-        height=4,
+        width=3,
+        height=6,
+        now=True,
         steps=((None, "green"), (100, "orange")),
-    ),
-    Panel(
-        title="Newest order",
-        says="The status of the newest retraining order.",
-        queries=((f"max by (status) (trimtab_order_status{{{A}}}) == 1", "{{status}}"),),
-        kind="stat",
-        width=4,
-        height=4,
     ),
 )
 TRENDS = (
     Panel(
         title="Quality by version",
-        says="Estimates over the floor that the settings ask for.",
+        says="Estimates over the floor that the settings ask for. How sure they are: the quality dashboard.",
         queries=(
             (f"avg by (version) (trimtab_quality_estimate{{{AV}}})", "{{version}}"),
             (f"max(trimtab_quality_floor{{{N}}})", "floor"),
         ),
         unit="percentunit",
         high=1,
+        none="no labels and no judge scores yet",
+        lines={"axis_soft_min": 0.5},
         overrides=(("floor", dashed("red")),),
     ),
-    Panel(
-        title="Drift evidence against its threshold",
-        says="log10 of the sequential detector's statistic. It falls to the start after an alarm and after a swap.",
-        queries=(
-            (f"max by (version) (trimtab_drift_evidence_log10{{{AV}}})", "{{version}}"),
-            (f"max(trimtab_drift_threshold_log10{{{AV}}})", "alarm above this"),
-        ),
-        overrides=(("alarm above this", dashed("red")),),
-    ),
-    Panel(
-        title="Who answers",
-        says="Share of users that the alias gives to each version.",
-        queries=((f"avg by (version) (trimtab_rollout_weight{{{AV}}})", "{{version}}"),),
-        unit="percentunit",
-        low=0,
-        high=1,
-        lines=STACKED,
-    ),
-    Panel(
-        title="Exchanges by version",
-        says="What each version really answered; the diamonds are exchanges.",
-        queries=((f"sum by (version) (rate(trimtab_exchanges_total{{{AV}}}[$__rate_interval]))", "{{version}}"),),
-        unit="reqps",
-        low=0,
-    ),
+    replace(EVIDENCE, width=12),
+    WHO_ANSWERS,
+    EXCHANGES,
 )
 CAPTURE = (
     Panel(
-        title="Capture",
+        title="Exchanges captured",
         says="Exchanges numbered by the taps, stored, dropped, unreadable, and stored without text for want of room; "
-        "the first two should be one line.",
+        "the first two should be one line, the others 0.",
         queries=(
             *(
                 (f"sum(rate(trimtab_capture_{name}_total{{{N}}}[$__rate_interval]))", name)
@@ -116,94 +140,123 @@ CAPTURE = (
         width=8,
     ),
     Panel(
-        title="Failed and abandoned",
-        says="Exchanges that ended otherwise than complete.",
+        title="Exchanges failed or abandoned",
+        says="Exchanges that ended otherwise than complete: all of them, and by how they ended. The diamonds are "
+        "exchanges; their height means nothing.",
         queries=(
             (
-                f'sum by (outcome) (rate(trimtab_exchanges_total{{{AV},outcome!="complete"}}[$__rate_interval]))',
-                "{{outcome}}",
+                f"sum(rate({FAILED}[$__rate_interval])) or 0 * count(trimtab_build_info{{{N}}})",
+                "all",
             ),
+            (f"sum by (outcome) (rate({FAILED}[$__rate_interval]))", "{{outcome}}"),
         ),
         unit="reqps",
         low=0,
         width=8,
+        diamonds=True,
+        lines=FEW,
     ),
     Panel(
-        title="Taps and queue",
-        says="Taps connected, and exchanges that have arrived and are not stored yet.",
+        title="Taps connected, exchanges waiting",
+        says="A tap sits in each vLLM. Waiting are exchanges that have arrived and are not stored yet.",
         queries=(
             (f"sum(trimtab_capture_taps{{{N}}})", "taps"),
             (f"sum(trimtab_intake_queue_exchanges{{{N}}})", "waiting"),
         ),
         low=0,
         width=8,
+        decimals=0,
     ),
 )
 SIDECAR = (
     Panel(
-        title="Memory and database",
-        says="Resident memory (idle it should stay under 150 MB), the database and what the settings allow it, and "
-        "what has arrived and is not stored yet (at 16 MiB the taps are made to wait).",
+        title="Memory",
+        says="Resident memory (idle it should stay under 150 MB), and what has arrived and is not stored yet (at "
+        "16 MiB the taps are made to wait).",
         queries=(
             (f"max(trimtab_resident_memory_bytes{{{N}}})", "memory"),
-            (f"max(trimtab_database_bytes{{{N}}})", "database"),
-            (f"max(trimtab_database_limit_bytes{{{N}}})", "database, at most"),
             (f"sum(trimtab_intake_queue_bytes{{{N}}})", "waiting"),
         ),
         unit="bytes",
         low=0,
         width=8,
-        overrides=(("database, at most", dashed("red")),),
     ),
     Panel(
-        title="Loops",
-        says="How long ago each loop last finished a round, how long that took, and how long the event loop waited.",
+        title="Database",
+        says="Its size, and what the settings allow it (capture.keep_bytes).",
         queries=(
-            (f"max by (loop) (trimtab_loop_lag_seconds{{{N}}})", "{{loop}}"),
-            (f"max by (loop) (trimtab_loop_round_seconds{{{N}}})", "{{loop}}: its round"),
-            (f"max(trimtab_event_loop_lag_seconds{{{N}}})", "event loop"),
+            (f"max(trimtab_database_bytes{{{N}}})", "size"),
+            (f"max(trimtab_database_limit_bytes{{{N}}})", "at most"),
         ),
-        unit="s",
+        unit="bytes",
         low=0,
         width=8,
+        overrides=(("at most", dashed("red")),),
     ),
     Panel(
-        title="Faults",
-        says="What loops caught, writes that the store refused, damaged frames, messages not delivered; a minute.",
+        title="Sidecars by version",
+        says="How many sidecars answer the scrape, and what they run.",
+        queries=((f"count by (version) (trimtab_build_info{{{N}}})", "{{version}}"),),
+        kind="stat",
+        width=4,
+        height=4,
+        now=True,
+        none="none answers",
+    ),
+    Panel(
+        title="Texts of exchanges",
+        says="Paused while no texts are stored, because the disk has no room.",
+        queries=((f"max(trimtab_text_paused{{{N}}})", "paused"),),
+        kind="stat",
+        width=4,
+        height=4,
+        now=True,
+        words={"0": ("stored", "green"), "1": ("paused", "red")},
+    ),
+    Panel(
+        title="Series left out of /metrics",
+        says="Series that were not exported, because their metric has so many.",
+        queries=((f"max(trimtab_export_left_out{{{N}}})", "series"),),
+        kind="stat",
+        width=8,
+        height=4,
+        now=True,
+    ),
+    Panel(
+        title="Faults a minute",
+        says="What loops caught, writes that the store refused, damaged frames, messages not delivered.",
         queries=(
             (f"sum by (loop) (rate(trimtab_loop_faults_total{{{N}}}[$__rate_interval])) * 60", "{{loop}}"),
             (f"sum(rate(trimtab_store_faults_total{{{N}}}[$__rate_interval])) * 60", "store"),
             (f"sum(rate(trimtab_intake_corrupt_total{{{N}}}[$__rate_interval])) * 60", "frames"),
             (f"sum(rate(trimtab_notifications_failed_total{{{N}}}[$__rate_interval])) * 60", "messages"),
         ),
-        unit="opm",
         low=0,
         width=8,
+        lines=FEW,
+        sums=("max",),
     ),
     Panel(
-        title="Texts",
-        says="1 while no texts are stored, because the disk has no room.",
-        queries=((f"max(trimtab_text_paused{{{N}}})", "paused"),),
-        kind="stat",
+        title="Loops: since the last round",
+        says="How long ago each loop last finished a round: a saw as high as its period. One that only rises is stuck.",
+        queries=((f"max by (loop) (trimtab_loop_lag_seconds{{{N}}})", "{{loop}}"),),
+        unit="s",
+        low=0,
         width=8,
-        height=4,
-        steps=((None, "green"), (1, "red")),
+        sums=("lastNotNull", "max"),
     ),
     Panel(
-        title="Series left out",
-        says="Series that were not exported, because their metric has so many.",
-        queries=((f"max(trimtab_export_left_out{{{N}}})", "series"),),
-        kind="stat",
+        title="Loops: how long a round takes",
+        says="The last round of each loop, and the longest that the event loop, which reads from the taps, was kept "
+        "waiting in the last minute.",
+        queries=(
+            (f"max by (loop) (trimtab_loop_round_seconds{{{N}}})", "{{loop}}"),
+            (f"max(trimtab_event_loop_lag_seconds{{{N}}})", "event loop"),
+        ),
+        unit="s",
+        low=0,
         width=8,
-        height=4,
-    ),
-    Panel(
-        title="Version of Trimtab",
-        says="What the sidecars run.",
-        queries=((f"count by (version) (trimtab_build_info{{{N}}})", "{{version}}"),),
-        kind="stat",
-        width=8,
-        height=4,
+        sums=("max", "lastNotNull"),
     ),
 )
 
@@ -214,5 +267,5 @@ def overview() -> Json:
         "trimtab-overview",
         "Trimtab: overview",
         "Is the model on course, and if not, what is being done.",
-        (("Course", COURSE), ("Trends", TRENDS), ("Capture", CAPTURE), ("The sidecar", SIDECAR)),
+        (("Now", NOW), ("Course", TRENDS), ("Capture", CAPTURE), ("The sidecar", SIDECAR)),
     )

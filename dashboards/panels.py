@@ -21,12 +21,14 @@ from grafana_foundation_sdk.builders import (
     stat,
     statetimeline,
     table,
+    text,
     timeseries,
 )
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as kinds
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+from grafana_foundation_sdk.models.text import TextMode
 
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 """Every query goes to the data source that the reader picks."""
@@ -37,6 +39,7 @@ BUILDERS: Mapping[str, Any] = {
     "bargauge": bargauge.Panel,
     "state-timeline": statetimeline.Panel,
     "table": table.Panel,
+    "text": text.Panel,
 }
 
 Json = dict[str, Any]
@@ -47,31 +50,48 @@ Rows = Sequence[tuple[str, Sequence["Panel"]]]
 class Panel:
     """One panel. `queries` are (PromQL, legend); `width` counts grid columns of 24, `height` rows of 30 pixels.
 
-    `lines` are options of a time series by name; `overrides` change single series; `hidden` are columns of a table.
+    `now` asks for this moment alone, where a range would bring back what is over. `none` is shown where nothing is
+    found, and `words` instead of values, as (text, colour).
+    `diamonds` asks for exemplars, at the price of a second request.
+    `lines` are options of a time series by name; `sums` turn its legend into a table of those figures by series.
+    `overrides` change single series; `columns` are the labels that a table shows, as what, from left to right.
+    A panel of the kind "text" has no queries: `says` is what it shows, as Markdown.
     """
 
     title: str
     says: str
-    queries: Sequence[tuple[str, str]]
+    queries: Sequence[tuple[str, str]] = ()
     unit: str = "short"
     kind: str = "timeseries"
     width: int = 12
     height: int = 8
     low: float | None = None
     high: float | None = None
+    decimals: int | None = None
+    now: bool = False
+    none: str | None = None
+    words: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    diamonds: bool = False
     lines: Mapping[str, Any] = field(default_factory=dict)
+    sums: Sequence[str] = ()
     overrides: Sequence[tuple[str, Mapping[str, Any]]] = ()
     steps: Sequence[tuple[float | None, str]] = ((None, "text"),)
     repeat: str | None = None
-    hidden: Sequence[str] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
+FEW: Mapping[str, Any] = {"axis_soft_max": 1}
+"""For what is 0 on most days: without it Grafana draws an axis up to 100 around a line of zeros."""
 STEPPED: Mapping[str, Any] = {"line_interpolation": kinds.LineInterpolation.STEP_AFTER}
 STACKED: Mapping[str, Any] = {
     **STEPPED,
     "stacking": common.StackingConfig().mode(kinds.StackingMode.NORMAL).group("A"),
     "fill_opacity": 40,
 }
+
+
+ON = {"0": (" ", "transparent"), "1": ("yes", "blue")}
+"""For a state timeline of states that are 0 or 1: a bar where it is so, nothing where it is not."""
 
 
 def dashed(colour: str) -> Mapping[str, Any]:
@@ -83,8 +103,29 @@ def dashed(colour: str) -> Mapping[str, Any]:
     }
 
 
-def variable(name: str, label: str, query: str, *, many: bool = False, all_value: str | None = None) -> Any:
-    """A variable filled by a query such as `label_values(metric, label)`; with `all_value` it begins with all."""
+def worded(words: Mapping[str, tuple[str, str]]) -> Any:
+    """Values shown as words, as (text, colour)."""
+    return models.ValueMap(options={value: models.ValueMappingResult(*shown) for value, shown in words.items()})
+
+
+def stepped(steps: Sequence[tuple[float | None, str]]) -> Any:
+    """Colours from a value on upwards; None stands for the lowest of all."""
+    made = dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE)
+    return made.steps([models.Threshold(value=value, color=colour) for value, colour in steps])
+
+
+def fixed(colour: str) -> Mapping[str, Any]:
+    """A colour of its own for one series."""
+    return {"color": {"mode": "fixed", "fixedColor": colour}}
+
+
+def variable(
+    name: str, label: str, query: str, *, many: bool = False, all_value: str | None = None, begins: str | None = None
+) -> Any:
+    """A variable filled by a query such as `label_values(metric, label)`; it begins with `begins`.
+
+    With `all_value` or `many` it begins with all.
+    """
     made = dashboard.QueryVariable(name).label(label).datasource(SOURCE).query({"query": query, "refId": name})
     made = made.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(models.VariableSort.ALPHABETICAL_ASC)
     made = made.multi(many).include_all(many or all_value is not None)
@@ -92,6 +133,8 @@ def variable(name: str, label: str, query: str, *, many: bool = False, all_value
         made = made.all_value(all_value)
     if many or all_value is not None:
         made = made.current(models.VariableOption(selected=True, text="All", value="$__all"))
+    elif begins is not None:
+        made = made.current(models.VariableOption(selected=True, text=begins, value=begins))
     return made
 
 
@@ -100,7 +143,7 @@ def source() -> Any:
     return dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
 
 
-def text(name: str, label: str, default: str) -> Any:
+def typed(name: str, label: str, default: str) -> Any:
     """A variable that the reader types in; links use it."""
     return dashboard.TextBoxVariable(name).label(label).default_value(default)
 
@@ -137,77 +180,110 @@ def _plain(built: object) -> Json:
 
 
 def _placed(rows: Rows) -> Iterator[Json]:
+    """Each panel as high and then as far left as it fits: a low one fills the room under its low neighbour."""
     number, y = 0, 0
     for title, panels in rows:
         number += 1
         yield _plain(dashboard.Row(title).id(number).grid_pos(models.GridPos(h=1, w=GRID_WIDTH, x=0, y=y)).build())
-        y += 1
-        x = tall = 0
+        floor = [y + 1] * GRID_WIDTH
         for panel in panels:
-            if x + panel.width > GRID_WIDTH:
-                x, y, tall = 0, y + tall, 0
             number += 1
-            yield _panel(number, panel, x, y)
-            x, tall = x + panel.width, max(tall, panel.height)
-        y += tall
+            top, x = min((max(floor[x : x + panel.width]), x) for x in range(GRID_WIDTH - panel.width + 1))
+            yield _panel(number, panel, x, top)
+            floor[x : x + panel.width] = [top + panel.height] * panel.width
+        y = max(floor)
 
 
 def _panel(number: int, panel: Panel, x: int, y: int) -> Json:
-    made = BUILDERS[panel.kind]().id(number).title(panel.title).description(panel.says).datasource(SOURCE)
-    made = made.unit(panel.unit).grid_pos(models.GridPos(h=panel.height, w=panel.width, x=x, y=y))
-    steps = [models.Threshold(value=value, color=colour) for value, colour in panel.steps]
-    made = made.thresholds(dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps))
+    made = BUILDERS[panel.kind]().id(number).title(panel.title)
+    made = made.grid_pos(models.GridPos(h=panel.height, w=panel.width, x=x, y=y))
+    if panel.kind == "text":
+        return _plain(made.content(panel.says).mode(TextMode.MARKDOWN).build())
+    made = made.description(panel.says).datasource(SOURCE).unit(panel.unit)
+    made = made.thresholds(stepped(panel.steps))
     palette = models.FieldColorModeId.PALETTE_CLASSIC
-    mode = palette if panel.kind in ("timeseries", "state-timeline") else models.FieldColorModeId.THRESHOLDS
+    mode = palette if panel.kind == "timeseries" else models.FieldColorModeId.THRESHOLDS
     made = made.color_scheme(dashboard.FieldColor().mode(mode))
-    if panel.low is not None:
-        made = made.min(panel.low)
-    if panel.high is not None:
-        made = made.max(panel.high)
-    made = LOOKS.get(panel.kind, lambda made, _: made)(made, panel)
+    for name in ("low", "high", "decimals", "none"):
+        if (value := getattr(panel, name)) is not None:
+            made = getattr(made, OWN_NAMES.get(name, name))(value)
+    if panel.words:
+        made = made.mappings([worded(panel.words)])
+    made = LOOKS[panel.kind](made, panel)
     for name, properties in panel.overrides:
         made = made.override_by_name(name, [models.DynamicConfigValue(key, value) for key, value in properties.items()])
     if panel.repeat:
         made = made.repeat(panel.repeat).repeat_direction("h").max_per_row(2)
     for letter, (expr, legend) in zip(string.ascii_uppercase, panel.queries, strict=False):
-        made = made.with_target(_query(panel.kind, letter, expr, legend))
+        made = made.with_target(_query(panel, letter, expr, legend))
     return _plain(made.build())
 
 
-def _query(kind: str, letter: str, expr: str, legend: str) -> Any:
+def _query(panel: Panel, letter: str, expr: str, legend: str) -> Any:
     made = prometheus.Dataquery().ref_id(letter).datasource(SOURCE).expr(expr).legend_format(legend)
-    if kind == "table":
+    if panel.kind == "table":
         return made.instant().format(PromQueryFormat.TABLE)
-    return made.instant() if kind == "bargauge" else made.range().exemplar(True)
+    if panel.now or panel.kind == "bargauge":
+        return made.instant()
+    return made.range().exemplar(panel.diamonds)
 
 
 def _timeseries(made: Any, panel: Panel) -> Any:
-    legend = common.VizLegendOptions().display_mode(kinds.LegendDisplayMode.LIST)
-    made = made.legend(legend.placement(kinds.LegendPlacement.BOTTOM).show_legend(True))
-    made = made.tooltip(
+    legend = common.VizLegendOptions().show_legend(True)
+    if panel.sums:
+        legend = legend.display_mode(kinds.LegendDisplayMode.TABLE).placement(kinds.LegendPlacement.RIGHT)
+        legend = legend.calcs(list(panel.sums)).sort_by(LEGEND_NAMES[panel.sums[0]]).sort_desc(True)
+    else:
+        legend = legend.display_mode(kinds.LegendDisplayMode.LIST).placement(kinds.LegendPlacement.BOTTOM)
+    made = made.legend(legend).tooltip(
         common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI).sort(kinds.SortOrder.DESCENDING)
     )
+    if len(panel.steps) > 1:
+        made = made.thresholds_style(common.GraphThresholdsStyleConfig().mode(kinds.GraphThresholdsStyleMode.DASHED))
     for name, value in {**LINES, **panel.lines}.items():
         made = getattr(made, name)(value)
     return made
 
 
-def _stat(made: Any, _: Panel) -> Any:
-    made = made.color_mode(kinds.BigValueColorMode.VALUE).graph_mode(kinds.BigValueGraphMode.AREA)
-    reduce = common.ReduceDataOptions().calcs(["lastNotNull"])
-    return made.reduce_options(reduce).text_mode(kinds.BigValueTextMode.VALUE_AND_NAME)
+def _stat(made: Any, panel: Panel) -> Any:
+    """A name is shown where it says which; a state is its name alone."""
+    graph = kinds.BigValueGraphMode.NONE if panel.now else kinds.BigValueGraphMode.AREA
+    made = made.color_mode(kinds.BigValueColorMode.VALUE).graph_mode(graph)
+    if any(expr.endswith("== 1") for expr, _ in panel.queries):
+        shown = kinds.BigValueTextMode.NAME
+    elif len(panel.queries) > 1 or "{{" in panel.queries[0][1]:
+        shown = kinds.BigValueTextMode.VALUE_AND_NAME
+    else:
+        shown = kinds.BigValueTextMode.VALUE
+    return made.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).text_mode(shown)
 
 
 def _bargauge(made: Any, _: Panel) -> Any:
     made = made.orientation(kinds.VizOrientation.HORIZONTAL).display_mode(kinds.BarGaugeDisplayMode.BASIC)
+    made = made.name_placement(kinds.BarGaugeNamePlacement.LEFT).text(common.VizTextDisplayOptions().value_size(14))
     return made.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
 
 
+def _timeline(made: Any, _: Panel) -> Any:
+    """Names stand beside the bars: values inside them and a legend would only repeat 0 and 1."""
+    legend = common.VizLegendOptions().display_mode(kinds.LegendDisplayMode.LIST)
+    made = made.legend(legend.placement(kinds.LegendPlacement.BOTTOM).show_legend(False))
+    made = made.tooltip(common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.SINGLE).sort(kinds.SortOrder.NONE))
+    return made.show_value(kinds.VisibilityMode.NEVER).merge_values(True).row_height(0.8).fill_opacity(80)
+
+
 def _table(made: Any, panel: Panel) -> Any:
-    options = {"excludeByName": dict.fromkeys(panel.hidden, True), "indexByName": {}, "renameByName": {}}
+    """Only the named columns: the others of an instant query are its time, and its value where none is asked for."""
+    hidden = {name: True for name in ("Time", "Value") if name not in panel.columns}
+    order = {name: number for number, name in enumerate(panel.columns)}
+    options = {"excludeByName": hidden, "indexByName": order, "renameByName": dict(panel.columns)}
     return made.with_transformation(models.DataTransformerConfig(id_val="organize", options=options))
 
 
+OWN_NAMES: Mapping[str, str] = {"low": "min", "high": "max", "none": "no_value"}
+"""What grafana-foundation-sdk calls them."""
+LEGEND_NAMES: Mapping[str, str] = {"lastNotNull": "Last *", "max": "Max"}
+"""What Grafana calls the columns of a legend."""
 LINES: Mapping[str, Any] = {
     "draw_style": kinds.GraphDrawStyle.LINE,
     "line_width": 2,
@@ -215,4 +291,10 @@ LINES: Mapping[str, Any] = {
     "show_points": kinds.VisibilityMode.NEVER,
     "span_nulls": False,
 }
-LOOKS: Mapping[str, Any] = {"timeseries": _timeseries, "stat": _stat, "bargauge": _bargauge, "table": _table}
+LOOKS: Mapping[str, Any] = {
+    "timeseries": _timeseries,
+    "stat": _stat,
+    "bargauge": _bargauge,
+    "state-timeline": _timeline,
+    "table": _table,
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from agent.app.freeze import freeze
 from agent.store import Store
 from agent.store.tables import RolloutRow
 from dashboards.__main__ import DASHBOARDS
-from tests.dashboards.test_dashboards import filled, queries
+from tests.dashboards.test_dashboards import filled, queries, shown
 from tests.estate import monitors, story
 from tests.needs import need
 
@@ -42,7 +42,7 @@ def lived(home: Path) -> None:
     story.tell(store)
     end = story.at(story.ROWS)
     store.record("rollout", "rolled back: home-v0 gave other answers", end)
-    store.record("unservable", "home-v0 at /a is not what was evaluated: digest 1 instead of 2", end)
+    store.record("unservable", "home-v0 at /a is not what was evaluated: digest 1 instead of 2", datetime.now(UTC))
     store.update_order("order-20261124-1", heartbeat_at=end)
     freeze(store, by="ann", reason="a deploy", now=end)
     store.put_rollout(
@@ -72,6 +72,7 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
                 again = replace(exchange, id=f"new-{n}", seq=5000 + n, started_at=exchange.started_at + timedelta(1))
                 agent.store.add_exchanges([again])
             monitors.until(lambda: monitors.series(prometheus, "trimtab:quality_budget_burn:3d >= 0"))
+            monitors.until(lambda: monitors.series(prometheus, 'ALERTS{alertstate="firing"}'))
             time.sleep(4.0)
             yield running
 
@@ -81,6 +82,25 @@ def test_every_query_returns_series(name: str, estate: Estate) -> None:
     """No panel, mark or variable may stay empty once there is something to show."""
     empty = [expr for expr in map(filled, queries(name)) if not monitors.series(estate.prometheus, expr)]
     assert not empty
+
+
+def test_on_the_first_day_no_panel_says_no_data(tmp_path: Path) -> None:
+    """Where nothing has happened yet a panel says so in its own words, or shows 0."""
+    need("prometheus", monitors.PROMETHEUS)
+    settings = {"home": tmp_path / "home", "alias": "home", "drift": {"report": False}}
+    with (
+        monitors.agent_running(settings) as agent,
+        monitors.prometheus(tmp_path, agent.settings.http.port) as prometheus,
+    ):
+        monitors.until(lambda: len(monitors.series(prometheus, "count_over_time(trimtab_build_info[1m]) > 1")))
+        silent = [
+            f"{name}: {panel['title']}"
+            for name in DASHBOARDS
+            for panel in shown(name)
+            if "noValue" not in panel["fieldConfig"]["defaults"]
+            and not any(monitors.series(prometheus, filled(target["expr"])) for target in panel["targets"])
+        ]
+    assert not silent, "; ".join(silent)
 
 
 def test_a_point_in_a_graph_leads_to_an_exchange(estate: Estate) -> None:
