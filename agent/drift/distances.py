@@ -11,6 +11,7 @@ How the measures and their intervals are made: `agent/drift/spread.py`.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -72,15 +73,34 @@ def distances(reference_profile: bytes, window_profile: bytes, *, level: float |
     return out
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Column:
+    """What is asked of a column: counts of its labels (none of numbers), sketch (None when empty), moments."""
+
+    labels: dict[str, float]
+    sketch: Any | None
+    mean: float
+    m2: float
+
+    @classmethod
+    def of(cls, column: Any) -> _Column:
+        """Of a column of whylogs's, whose own objects take a megabyte and a half a profile."""
+        metric = column.get_metric("distribution")
+        if metric is None:
+            return cls(_label_counts(column), None, math.nan, math.nan)
+        sketch = metric.kll.value
+        return cls(_label_counts(column), None if sketch.is_empty() else sketch, metric.mean.value, metric.m2.value)
+
+
 @lru_cache(maxsize=4)
-def _columns(profile: bytes) -> Mapping[str, Any]:
+def _columns(profile: bytes) -> Mapping[str, _Column]:
     """The columns of a profile; a reference is asked for again and again."""
     view = load_whylogs().DatasetProfileView
     try:
         columns: dict[str, Any] = view.deserialize(profile).get_columns()
     except Exception as error:  # whylogs and protobuf raise whatever their parsers raise
         raise InvalidInput(f"these bytes are no whylogs profile ({type(error).__name__})") from error
-    return columns
+    return {name: _Column.of(column) for name, column in columns.items()}
 
 
 def _rows(name: str, found: Mapping[str, Interval], n_reference: int, n: int, level: float | None) -> list[Distance]:
@@ -98,12 +118,11 @@ def _binned(
     return {name: (value, value, value) for name, value in measures(*shares, n_reference, n).items()}
 
 
-def _column(name: str, reference: Any, window: Any, level: float | None) -> list[Distance]:
-    labels = _label_counts(reference), _label_counts(window)
-    if labels[0] and labels[1]:
-        return _of_labels(name, *labels, level)
-    one, other = _sketch(reference), _sketch(window)
-    if labels[0] or labels[1] or one is None or other is None:
+def _column(name: str, reference: _Column, window: _Column, level: float | None) -> list[Distance]:
+    if reference.labels and window.labels:
+        return _of_labels(name, reference.labels, window.labels, level)
+    one, other = reference.sketch, window.sketch
+    if reference.labels or window.labels or one is None or other is None:
         return []
     n_reference, n = one.get_n(), other.get_n()
     found = {"ks": gap(_largest_gap(one, other), n_reference, n, _error(one), _error(other), level or _ANY)}
@@ -148,12 +167,6 @@ def _label_shares(
 # -- numbers --------------------------------------------------------------------------------------
 
 
-def _sketch(column: Any) -> Any | None:
-    metric = column.get_metric("distribution")
-    sketch = metric.kll.value if metric is not None else None
-    return sketch if sketch is not None and not sketch.is_empty() else None
-
-
 def _error(sketch: Any) -> float:
     """Rank error at 99 %; none while the sketch still holds every row."""
     return float(sketch.normalized_rank_error(False)) if sketch.is_estimation_mode() else 0.0
@@ -182,15 +195,14 @@ def _decile_shares(reference: Any, window: Any) -> tuple[NDArray[np.float64], ND
 # -- the axes of a text ---------------------------------------------------------------------------
 
 
-def _axes(name: str, reference: list[Any], window: list[Any], level: float | None) -> list[Distance]:
+def _axes(name: str, reference: list[_Column], window: list[_Column], level: float | None) -> list[Distance]:
     """One distance of all axes, from their means and variances."""
     sizes, means, variances = [], [], []
     for columns in (reference, window):
-        found = [column.get_metric("distribution") for column in columns]
-        n = min(metric.kll.value.get_n() for metric in found)
+        n = min(0 if column.sketch is None else column.sketch.get_n() for column in columns)
         sizes.append(n)
-        means.append(np.array([metric.mean.value for metric in found]))
-        variances.append(np.array([metric.m2.value for metric in found]) / max(1, n - 1))
+        means.append(np.array([column.mean for column in columns]))
+        variances.append(np.array([column.m2 for column in columns]) / max(1, n - 1))
     if min(sizes) < 2:
         return []
     mmd = apart(means[0] - means[1], variances[0], variances[1], sizes[0], sizes[1], level or _ANY)
