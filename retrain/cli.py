@@ -101,6 +101,15 @@ def retrain(
     _told(lambda: _from_file(order))
 
 
+@app.command("check")
+def check(
+    order: Annotated[Path, typer.Argument(help="The order: a YAML or JSON file.", show_default=False)],
+    words: Annotated[bool, typer.Option("--words", help="Look at no file that it names: they are elsewhere.")] = False,
+) -> None:
+    """Say what is wrong with an order, without doing or writing anything."""
+    _heard(lambda: _check(order, words=words))
+
+
 @app.command("by-id")
 def by_id(
     order: Annotated[str, typer.Argument(help="The order's id.", show_default=False)],
@@ -110,21 +119,36 @@ def by_id(
 
 
 def _told(given: Callable[[], tuple[Order, Store]]) -> None:
-    """Work an order off; what goes wrong becomes a sentence and an exit status."""
-    console = Console(highlight=False, soft_wrap=True)
+    """Work an order off."""
+    _heard(lambda: _work(*given(), Console(highlight=False, soft_wrap=True)))
+
+
+def _heard(act: Callable[[], None]) -> None:
+    """Do it; what goes wrong becomes a sentence and an exit status."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        _work(*given(), console)
+        act()
     except (InvalidInput, Unservable) as error:  # trying again would not help
         typer.echo(f"trimtab retrain: {error}", err=True)
         raise typer.Exit(2) from error
     except Exception as error:  # the outer ring: the order says failed and why, the log says where
         if not isinstance(error, TrimtabError):
-            console.print_exception(max_frames=10)
+            Console(highlight=False, soft_wrap=True).print_exception(max_frames=10)
         said = str(error) if isinstance(error, TrimtabError) else f"{type(error).__name__}: {error}"
         typer.echo(f"trimtab retrain: {said}", err=True)
         raise typer.Exit(1) from error
+
+
+def _check(path: Path, *, words: bool) -> None:
+    from retrain import order as orders
+
+    read = orders.load(path)
+    if not words:
+        from retrain.check import check_files
+
+        check_files(read, typer.echo)
+    typer.echo(f"order {read.id}: nothing is wrong with it")
 
 
 def _from_file(path: Path) -> tuple[Order, Store]:

@@ -11,17 +11,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from agent.document import first_fault, read_yaml
 from retrain.curate.options import Curation, Teacher
 from retrain.recipe import Recipe
 from serving.errors import InvalidInput
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", value):
+        msg = (
+            f"{value!r} cannot be a folder and a model name: begin with a letter or a digit, go on with letters, "
+            "digits, dots, dashes and underscores, 128 at most"
+        )
+        raise ValueError(msg)
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
 """A name that is also a folder and a model name: letters, digits, dot, dash and underscore."""
 
 
@@ -31,8 +43,15 @@ def _recipe(value: Any) -> Any:
         return value
     try:
         return Recipe.from_json(value)
-    except (InvalidInput, TypeError) as error:
-        raise ValueError(str(error)) from error
+    except InvalidInput as error:
+        raise ValueError(str(error).removeprefix("recipe: ")) from error
+
+
+def _labeller(value: str) -> str:
+    if not re.fullmatch(r".+\.py:[A-Za-z_]\w*", value):
+        msg = f"{value!r} is not file.py:function: name a Python file and the function in it that labels a text"
+        raise ValueError(msg)
+    return value
 
 
 GENERAL_CANARY = Path(__file__).with_name("evaluate") / "canary.jsonl"
@@ -104,7 +123,7 @@ class DataPart(_Part):
     """None: up to the newest when curation runs."""
     replay: Path | None = None
     """JSON lines {"messages" or "prompt", "answer"}; rows with "split": "holdout" make the old slice."""
-    labeller: str | None = Field(default=None, pattern=r"^.+\.py:[A-Za-z_]\w*$")
+    labeller: Annotated[str, AfterValidator(_labeller)] | None = None
     """`file.py:function`, text -> answer or None."""
     max_fresh_rows: int = Field(default=400, ge=0)
     max_replay_rows: int = Field(default=400, ge=0)

@@ -14,6 +14,7 @@ from agent.store import artifacts
 from retrain.bases import licence
 from retrain.bases.card import read_card
 from retrain.order import Order
+from retrain.training.cluster import refuse_without_ray
 from retrain.training.estimate import estimate, read_shapes
 from retrain.training.methods import read_config
 from retrain.training.preflight import TRAIN_ONLY, refuse_unservable, unservable
@@ -28,6 +29,8 @@ COPIES = 4
 def check(order: Order, say: Callable[[str], None]) -> None:
     """All checks of an order. Raises InvalidInput; `say` is told what is allowed only under conditions."""
     init = None if order.init is None else read_config(order.init)
+    if order.recipe.cluster is not None:
+        refuse_without_ray()
     _serving(order, init, say)
     _base(order, say)
     _disk(order)
@@ -84,8 +87,8 @@ def _trained_on(order: Order) -> str | None:
 
 def _disk(order: Order) -> None:
     needed = estimate(read_shapes(order.base_model.path), order.recipe, [], 1.0).learnt_weights * COPIES * 12
-    order.work.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(order.work).free
+    home = order.home.absolute()
+    free = shutil.disk_usage(next(folder for folder in (home, *home.parents) if folder.is_dir())).free
     if needed > free:
         raise InvalidInput(
             f"{order.home} has {free / 1e6:,.0f} MB free, and this order needs about {needed / 1e6:,.0f} MB for its "

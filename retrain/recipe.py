@@ -7,6 +7,7 @@ Must never know: torch, peft, transformers, files. `retrain.train` turns a recip
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -58,8 +59,11 @@ class Recipe:
     accumulation: int = 1
     """Batches per step: a step sees `batch * accumulation` rows, in the memory of `batch`."""
     workers: int = 1
-    """Processes of this machine that share each batch, a GPU each where there are GPUs; the adapter is the same but for
-    rounding."""
+    """Processes that share each batch, a GPU each where there are GPUs; the adapter is the same but for rounding."""
+    cluster: str | None = None
+    """None: the workers are processes of this machine. Otherwise the Ray cluster on whose machines they are: `auto`
+    for the one that this machine belongs to (RAY_ADDRESS, where several are here), or its HOST:PORT. Every machine of
+    it must see the order's `home` and the base model at the same paths."""
     warmup_ratio: float = 0.1
     """Share of the steps over which the learning rate rises, in a line, to its peak."""
     max_length: int = 64
@@ -119,6 +123,11 @@ class Recipe:
             raise InvalidInput(
                 f"recipe: {self.workers} workers cannot share a batch of {self.batch} rows evenly: write another batch"
             )
+        if self.cluster is not None and self.cluster != "auto" and not re.fullmatch(r"[^/:]+:\d+", self.cluster):
+            raise InvalidInput(
+                f"recipe: cluster {self.cluster!r} is neither auto nor HOST:PORT of the Ray cluster that this machine "
+                "belongs to"
+            )
         if self.method in PROMPTS and self.packing:
             raise InvalidInput(f"recipe: {self.method} puts tokens before each row, which packing cannot: leave it out")
         if self.method in PROMPTS and self.last_layers is not None:
@@ -155,7 +164,14 @@ class Recipe:
         unknown = sorted(set(value) - set(known))
         if unknown:
             raise InvalidInput(f"recipe: unknown key {unknown[0]!r}; write one of {', '.join(known)}")
-        return cls(**{**value, **({"targets": tuple(value["targets"])} if "targets" in value else {})})
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(cls).validate_python(value)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(str(part) for part in fault["loc"])
+            raise InvalidInput(f"recipe: {where} {fault['input']!r}: {fault['msg']}") from error
 
     def layers(self, total: int) -> list[int] | None:
         """Indices of the blocks to train in a model of `total` blocks: peft's `layers_to_transform`."""
@@ -171,5 +187,5 @@ class Recipe:
 
 _YOUNGER = (
     "method", "virtual_tokens", "accumulation", "precision", "gradient_checkpointing", "packing", "evaluations",
-    "patience", "workers",
+    "patience", "workers", "cluster",
 )  # fmt: skip

@@ -75,7 +75,7 @@ def train(
     Raises InvalidInput for a base, adapter, rows or method that cannot be used, Diverged when the loss is no number or
     comes apart.
     """
-    if recipe.workers > 1 and not workers.inside():
+    if (recipe.workers > 1 or recipe.cluster is not None) and not workers.inside():
         return _told_by_workers(
             workers.share(rows, base, out, recipe, init, on_step, resume, valid, record_in, say, on_look)
         )

@@ -21,6 +21,7 @@ from rich.markup import escape
 from agent.app.doubts import doubts
 from agent.app.flow import Finding, agent_seen, engine_seen, judge_flow
 from agent.app.places import files, stores
+from agent.app.rehearse import order_finding
 from agent.app.status import address_of
 from agent.settings import Settings
 from agent.store.artifacts import verify
@@ -43,7 +44,9 @@ def examine(settings: Settings, token: str, console: Console, *, sleep: Callable
     well = True
     for good, what, remedy in _findings(settings, token, sleep):
         mark = {True: "[green]ok  [/]", False: "[red]no  [/]", None: "[yellow]--  [/]"}[good]
-        console.print(f"{mark} {escape(what)}" + ("" if good else f"\n       {escape(remedy)}"), highlight=False)
+        console.print(
+            f"{mark} {escape(what)}" + ("" if good else f"\n       {escape(remedy)}"), highlight=False, emoji=False
+        )
         well = well and good is not False
     return well
 
@@ -55,6 +58,8 @@ def _findings(settings: Settings, token: str, sleep: Callable[[float], object]) 
     yield _champion(settings)
     yield from doubts(settings)
     yield from files(settings)
+    if settings.retrain.base_model_path is not None:
+        yield order_finding(settings)
     yield from stores(settings)
     with httpx.Client(timeout=5, trust_env=False) as http:
         engine = yield from _engine(settings, token, http)

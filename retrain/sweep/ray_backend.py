@@ -25,7 +25,7 @@ class RayTune:
             import ray
             from ray import tune
         except ImportError as error:
-            raise InvalidInput("sweeps by ray need the package: pip install 'ray[tune]'") from error
+            raise InvalidInput("sweeps by ray need the package: pip install 'trimtab[ray]'") from error
         self._ray, self._tune, self._address = ray, tune, address
 
     def search(self, space: Space, trials: int, done: Sequence[Trial], run: Run, seed: int) -> Sequence[Trial]:  # noqa: ARG002

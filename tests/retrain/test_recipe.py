@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from retrain.recipe import Recipe
-from retrain.training import record, watch
+from retrain.training import cluster, record, watch
 from retrain.training.estimate import estimate
 from serving.errors import InvalidInput
 
@@ -47,12 +47,36 @@ def test_younger_keys_leave_old_digests_alone() -> None:
         ({"accumulation": 0}, "accumulation must be at least 1"),
         ({"patience": 0}, "patience"),
         ({"evaluations": -1}, "evaluations"),
+        ({"cluster": "ray://head:10001"}, "neither auto nor HOST:PORT"),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes: dict[str, Any], says: str) -> None:
     """Every combination that no library would do is named, with what to write instead, before anything is loaded."""
     with pytest.raises(InvalidInput, match=says):
         Recipe(**changes)
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"r": "many"}, r"recipe: r 'many': .*valid integer"),
+        ({"lr": None}, r"recipe: lr None: .*valid number"),
+        ({"targets": "q_proj"}, r"recipe: targets 'q_proj': .*valid tuple"),
+        ({"lrr": 0.1}, "unknown key 'lrr'; write one of method, r"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(document: dict[str, Any], says: str) -> None:
+    """What a person wrote is said back with its key; nobody sees Python's own words about it."""
+    with pytest.raises(InvalidInput, match=says):
+        Recipe.from_json(document)
+
+
+def test_a_cluster_wants_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Ray is not installed the order is refused before anything is done, with the command that brings it."""
+    assert Recipe.from_json({"workers": 2, "cluster": "head:6379"}).to_json()["cluster"] == "head:6379"
+    monkeypatch.setattr(cluster, "find_spec", lambda _name: None)
+    with pytest.raises(InvalidInput, match=r"pip install 'trimtab\[ray\]'"):
+        cluster.refuse_without_ray()
 
 
 def test_a_loss_that_rises_from_good_to_bad_has_come_apart() -> None:

@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from agent.app.database import STORE_URL
 from retrain.cli import app
+from retrain.recipe import Recipe
 from tests.helm.schemas import fits
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,7 +33,7 @@ RAYJOB = closed(
     apiVersion={"const": "ray.io/v1"}, kind={"const": "RayJob"}, metadata=closed(["name"], name={"type": "string"}),
     spec=closed(
         ["entrypoint", "rayClusterSpec"],
-        entrypoint={"type": "string"}, entrypointNumGpus={"type": "number"}, backoffLimit=SEVERAL,
+        entrypoint={"type": "string"}, entrypointNumCpus={"type": "number"}, backoffLimit=SEVERAL,
         activeDeadlineSeconds=SEVERAL, shutdownAfterJobFinishes={"type": "boolean"}, ttlSecondsAfterFinished=SEVERAL,
         rayClusterSpec=closed(
             ["headGroupSpec"],
@@ -66,7 +67,7 @@ def test_kuberay_and_kubernetes_take_it() -> None:
 
 
 def test_its_words_are_ours() -> None:
-    """The entrypoint is a command of Trimtab's, reads a mounted file, and gets our secrets and its pod's GPUs."""
+    """The entrypoint is a command of Trimtab's on a worker, reads a mounted file; its recipe takes all the GPUs."""
     spec = manifest()["spec"]
     (group,) = spec["rayClusterSpec"]["workerGroupSpecs"]
     (container,) = group["template"]["spec"]["containers"]
@@ -76,8 +77,14 @@ def test_its_words_are_ours() -> None:
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert Path(order).parent == Path(mounts["order"])
     assert mounts.keys() == {volume["name"] for volume in group["template"]["spec"]["volumes"]}
-    assert spec["entrypointNumGpus"] == int(container["resources"]["limits"]["nvidia.com/gpu"])
+    head = spec["rayClusterSpec"]["headGroupSpec"]["rayStartParams"]
+    assert spec["entrypointNumCpus"] > int(head["num-cpus"])  # there is room for it on a worker alone
     said = FILE.read_text()
+    shared = re.search(r"recipe: (\{.*\})", said)
+    assert shared is not None
+    recipe = Recipe.from_json(yaml.safe_load(shared[1]))
+    assert recipe.workers == group["replicas"] * int(container["resources"]["limits"]["nvidia.com/gpu"])
+    assert recipe.cluster == "auto"
     assert f"--from-file={Path(order).name}" in said
     assert FILE.relative_to(ROOT).as_posix() in said
     assert STORE_URL in said

@@ -1,0 +1,74 @@
+"""`trimtab retrain check`, and the doctor who asks it: a wrong recipe shows before the first order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.app.rehearse import order_finding
+from agent.settings import Settings
+from retrain.cli import app
+
+
+def written(folder: Path, base: Path, **changes: Any) -> Path:
+    """Write an order into a file."""
+    (folder / "replay.jsonl").write_text('{"prompt": "light on", "answer": "on"}\n')
+    order = {
+        "id": "o1", "reason": "a test", "alias": "home", "challenger": "home-v2", "store": "sqlite://",
+        "home": str(folder / "home"), "base_model": {"path": str(base)},
+        "data": {"replay": str(folder / "replay.jsonl")},
+    }  # fmt: skip
+    path = folder / "order.json"
+    path.write_text(json.dumps(order | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, ""),
+        ({"recipe": {"r": "many"}}, "recipe: r 'many'"),
+        ({"id": "my order"}, "id: 'my order' cannot be a folder and a model name"),
+        ({"data": {"replay": "none.jsonl"}}, "rows file none.jsonl cannot be read"),
+        ({"data": {"replay": "r.jsonl", "labeller": "labels"}}, "data.labeller: 'labels' is not file.py:function"),
+        ({"base_model": {"path": "/nowhere"}}, "base_model.path /nowhere is no folder"),
+        ({"recipe": {"method": "dora"}, "engine": {"url": "http://x"}}, "could not be served"),
+    ],
+)
+def test_an_order_is_checked_without_being_done(
+    changes: dict[str, Any], says: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    """One sentence and exit 2, or one line that all is well; nothing is written either way."""
+    path = written(tmp_path, tiny_model, **changes)
+    done = CliRunner().invoke(app, ["check", str(path)])
+    assert done.exit_code == (2 if says else 0), done.output
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == bool(says)
+    assert ("nothing is wrong with it" in done.stdout) is not bool(says)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["order.json", "replay.jsonl"]
+
+
+def test_files_that_lie_elsewhere_are_not_looked_at(tmp_path: Path) -> None:
+    """`--words` is for orders that another machine works off."""
+    path = written(tmp_path, Path("/elsewhere"))
+    assert CliRunner().invoke(app, ["check", str(path)]).exit_code == 2
+    assert CliRunner().invoke(app, ["check", str(path), "--words"]).exit_code == 0
+
+
+def test_the_doctor_rehearses_an_order(tiny_model: Path, tmp_path: Path) -> None:
+    """What the settings say of a retraining is asked of the process that would run it."""
+
+    def asked(**retrain: Any) -> tuple[bool | None, str]:
+        said = {"home": str(tmp_path / "home"), "retrain": {"base_model_path": str(tiny_model), **retrain}}
+        good, _, remedy = order_finding(Settings.model_validate(said))
+        return good, remedy
+
+    assert asked()[0] is True
+    assert asked(recipe={"lrr": 0.1})[1].startswith("it would be refused: recipe: unknown key 'lrr'; write one of")
+    good, remedy = asked(labeller="none.py:label")
+    assert (good, "there is no file none.py" in remedy) == (False, True)
+    assert list(tmp_path.iterdir()) == []
