@@ -63,7 +63,7 @@ class Deciding:
         self._settings, self._store, self._office, self._means = settings, store, office, means
         self.watch = Watch(settings, store, means.redact, self._bring)
         self.steer = Steer(settings, store, Asks(store, settings.alias), self._look_on)
-        self.reports = Reports(settings, store)
+        self.reports = Reports(settings, store, means.objects)
         self.notices = Notices(settings, store, means.outlets, means.page)
         self.launcher = launcher_of(settings, store)
 

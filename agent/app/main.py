@@ -36,6 +36,7 @@ from agent.app.observe import Observer, claim
 from agent.app.orders import objects_of
 from agent.app.own import OwnRequests
 from agent.app.pulse import Pulse
+from agent.app.reports import shared
 from agent.app.roles import role_of
 from agent.app.spending import Spending
 from agent.app.waiting import patiently
@@ -83,7 +84,7 @@ class Agent:
         me = self.pod or "the agent"
         self.leader = Leader(self.store, settings.alias, me)
         self.mover = Leader(self.store, settings.alias, me, MOVES)
-        objects = objects_of(settings)
+        self.objects = objects = objects_of(settings)
         if self.role.beside_engine:
             claim(settings, self.store, self.started_at)
             adopt(settings, self.store, self.started_at, objects)
@@ -273,7 +274,8 @@ class Agent:
         app = create_app(
             self.store, self.settings.alias, redact=self._redact, render_metrics=self.monitors.text,
             render_openmetrics=self.monitors.openmetrics, feedback=self._feedback, live=self._live,
-            reports=self.settings.home / "reports", now=now, hashed_id=self._hashed_id,
+            reports=self.settings.home / "reports", shared=partial(shared, self.objects, self.settings), now=now,
+            hashed_id=self._hashed_id,
             hosts=(self.settings.http.host, *self.settings.http.hosts),
         )  # fmt: skip
         if self.role.beside_engine:

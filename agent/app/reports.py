@@ -1,7 +1,8 @@
 """Evidently reports for alarms: built one at a time in a process of their own, linked from the alarm.
 
 Lives here: which alarm still lacks its report, the rows that go into it, and a report when somebody asks for one.
-Comes in: the store. Goes out: `<home>/reports/alarm-<n>.html` and the link in the alarm's row.
+Comes in: the store. Goes out: `<home>/reports/alarm-<n>.html`, a copy in the object store from which any process of
+the database shows it, and the link in the alarm's row.
 Must never know: pandas or evidently; they live and die in the subprocess.
 """
 
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlmodel import col, select
 
@@ -20,6 +22,7 @@ from agent.drift.report import build_report
 from agent.profile.features import features
 from agent.settings import Settings
 from agent.store import Store
+from agent.store.objects import Missing, Objects, Taken
 from agent.store.tables import AlarmRow
 from agent.types import Exchange, InvalidInput, Message, Outcome, TrimtabError
 
@@ -32,8 +35,9 @@ _REACH = 4
 class Reports:
     """Sees to it that every alarm gets its report, or is marked as failed once."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
-        self._settings, self._store = settings, store
+    def __init__(self, settings: Settings, store: Store, objects: Objects | None = None) -> None:
+        """Without `objects` a report is shown by the process that made it alone."""
+        self._settings, self._store, self._objects = settings, store, objects
 
     def tick(self, now: datetime) -> str:
         """Build the oldest missing report, if any."""
@@ -45,8 +49,10 @@ class Reports:
         if alarm is None:
             return "every alarm has its report"
         name = f"alarm-{alarm.rowid}.html"
+        page = self._settings.home / "reports" / name
         try:
-            build_report(*self._rows(alarm), self._settings.home / "reports" / name)
+            build_report(*self._rows(alarm), page)
+            self._share(page, now)
         except TrimtabError as fault:
             self._store.record("report", f"no Evidently report for alarm {alarm.rowid}: {fault}", now)
             name = FAILED
@@ -72,6 +78,19 @@ class Reports:
         build_report(self._reference(version, onset, now), [_row(e) for _, e in window], page)
         return page
 
+    def _share(self, page: Path, now: datetime) -> None:
+        """A report that was made twice, because of a crash, is the later one. One that cannot be shared stays here."""
+        if self._objects is None:
+            return
+        key, data = _key(self._settings, page.name), page.read_bytes()
+        try:
+            try:
+                self._objects.create(key, data)
+            except Taken:
+                self._objects.swap(key, data, self._objects.get(key)[1])
+        except TrimtabError as fault:
+            self._store.record("report", f"{page.name} is shown only by the process that made it: {fault}", now)
+
     def _rows(self, alarm: AlarmRow) -> tuple[Sequence[Mapping[str, object]], Sequence[Mapping[str, object]]]:
         """Feature rows of the reference and of what came since the onset."""
         onset = onset_rowid(alarm)
@@ -87,6 +106,18 @@ class Reports:
             return [_row(_as_exchange(r.id, r.prompt, r.answer, self._settings.alias, version, at)) for r in records]
         before = self._store.exchanges_after(max(0, onset - ROWS), ROWS)
         return [_row(e) for r, e in before if r <= onset and e.version == version and e.profiled]
+
+
+def shared(objects: Objects | None, settings: Settings, name: str) -> bytes | None:
+    """A report that another process of the database made; None when there is none. Raises as `Objects` says."""
+    try:
+        return None if objects is None else objects.get(_key(settings, name))[0]
+    except Missing:
+        return None
+
+
+def _key(settings: Settings, name: str) -> str:
+    return f"reports/{quote(settings.alias, safe='')}/{name}"
 
 
 def _busiest(versions: Iterable[str]) -> str | None:

@@ -260,7 +260,7 @@ def _words(seen: Seen, settings: Settings, facts: Mapping[str, bool]) -> list[st
     if seen.challenger_failing is not None:
         words.append(f"the version on trial fails: {seen.challenger_failing}")
     if facts["drift"]:
-        since = "" if seen.alarm_age_s is None else f" {seen.alarm_age_s:.0f} s ago"
+        since = "" if seen.alarm_age_s is None else f" {span(seen.alarm_age_s)} ago"
         words.append(f"drift alarm ({seen.alarm_kind}){since}: {seen.alarm_reason}".rstrip(": "))
     words += [said for _, said in seen.asked[:MOST_WISHES_SAID]]
     return [*words, *_conditions(seen, settings, facts), *_limits(seen, settings, facts)]
@@ -279,7 +279,7 @@ def _conditions(seen: Seen, settings: Settings, facts: Mapping[str, bool]) -> li
     if facts["cooling"] and seen.order_finished_age_s is not None:
         outcome = f" ({seen.order_outcome})" if seen.order_outcome else ""
         left_s = settings.policy.cooldown_s - seen.order_finished_age_s
-        words.append(f"an order ended {seen.order_finished_age_s:.0f} s ago{outcome}: {left_s:.0f} s to wait")
+        words.append(f"an order ended {span(seen.order_finished_age_s)} ago{outcome}: {span(left_s)} to wait")
     return words
 
 
@@ -290,7 +290,7 @@ def _evidence(seen: Seen, settings: Settings) -> list[str]:
         words.append(f"{seen.estimate.n_truth} truth labels of the {policy.truth_labels} that count as evidence")
     low_s = (seen.at - _low_since(seen)).total_seconds()
     if low_s < policy.confirm_s:
-        words.append(f"quality has been low for {low_s:.0f} s of the {policy.confirm_s:.0f} that are waited for")
+        words.append(f"quality has been low for {span(low_s)} of the {span(policy.confirm_s)} that are waited for")
     return words
 
 
@@ -307,6 +307,16 @@ def _limits(seen: Seen, settings: Settings, facts: Mapping[str, bool]) -> list[s
         spent = seen.spent.judge_money or 0.0
         words.append(f"the judge has cost {spent:.2f} of {policy.judge_money:g} within {policy.budget_days:g} days")
     return words
+
+
+def span(seconds: float) -> str:
+    """A stretch of time as people say it: 40 s, 12 min, 3 h 5 min, 2 d 4 h."""
+    whole = round(seconds)
+    for unit, name, part, less in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min")):
+        if whole >= unit:
+            rest = whole % unit // part
+            return f"{whole // unit} {name}" + (f" {rest} {less}" if rest else "")
+    return f"{whole // 60} min" if whole >= 60 else f"{whole} s"
 
 
 def _until(settings: Settings, at: datetime) -> str:

@@ -82,6 +82,7 @@ def create_app(
     feedback: Callable[..., object],
     live: Callable[[], dict[str, Any]],
     reports: Path,
+    shared: Callable[[str], bytes | None] = lambda _name: None,
     render_openmetrics: Callable[[], bytes] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     hashed_id: Callable[[str], str] = str,
@@ -91,8 +92,8 @@ def create_app(
 
     `redact` passes over a correction before `feedback(exchange_id=, correct=, correction=, source=)` keeps it;
     `live()` adds what only the process knows (`weights` of the alias among it); `reports` is the folder of
-    Evidently pages; `hashed_id` says under which id an exchange is stored whose own may not be; `hosts` are the names
-    by which browsers may come.
+    Evidently pages, `shared(name)` one that another process made; `hashed_id` says under which id an exchange is stored
+    whose own may not be; `hosts` are the names by which browsers may come.
     """
     app = FastAPI(title="Trimtab", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Porch, roomy=ROOMY, hosts=hosts)
@@ -133,11 +134,14 @@ def create_app(
         return {"stored": True}
 
     @app.get("/reports/{name}")
-    def report(name: str) -> FileResponse:
-        path = reports / name
-        if not REPORT_NAME.fullmatch(name) or path.is_symlink() or not path.is_file():
+    def report(name: str) -> Response:
+        path, named = reports / name, REPORT_NAME.fullmatch(name) is not None
+        if named and path.is_file() and not path.is_symlink():
+            return FileResponse(path, media_type="text/html", headers=_guarded(REPORT_POLICY))
+        theirs = shared(name) if named else None
+        if theirs is None:
             raise HTTPException(404, "there is no such report: the status page links the one of the last alarm")
-        return FileResponse(path, media_type="text/html", headers=_guarded(REPORT_POLICY))
+        return HTMLResponse(theirs, headers=_guarded(REPORT_POLICY))
 
     return app
 

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlmodel import Session
 
 from agent.app import reports
 from agent.app.reports import Reports
 from agent.settings import Settings
 from agent.store import Store
-from agent.store.tables import RolloutRow
+from agent.store.objects import objects_at
+from agent.store.tables import AlarmRow, RolloutRow
 from agent.types import Exchange, InvalidInput, Message, Outcome
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,3 +66,40 @@ def test_too_little_is_refused(store: Store, tmp_path: Path) -> None:
     store.add_exchanges([_exchange(n) for n in range(1, 5)])
     with pytest.raises(InvalidInput, match="10 rows"):
         made.now(20, NOW)
+
+
+def test_a_report_is_shown_by_every_process_of_the_database(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made by whoever decides then, and made again after a crash before the commit: the object store has the later."""
+    pages = iter([b"first", b"second"])
+
+    def build(_reference: Rows, _window: Rows, out_html: Path) -> Path:
+        out_html.parent.mkdir(exist_ok=True)
+        out_html.write_bytes(next(pages))
+        return out_html.with_suffix(".json")
+
+    monkeypatch.setattr(reports, "build_report", build)
+    alarm = AlarmRow(
+        alias="home", version="home-v1", exchange_rowid=1, at=NOW, onset_at=NOW, row=1, onset_row=1, kind="input",
+        evidence=5.0, threshold=4.7, features=[], examples=[], reason="new words",
+    )  # fmt: skip
+    with store.transaction() as session:
+        session.add(alarm)
+    objects = objects_at((tmp_path / "objects").as_uri())
+    settings = Settings.model_validate({"home": tmp_path})
+    made = Reports(settings, store, objects)
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "merge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            made.tick(NOW)
+    assert made.tick(NOW) == "alarm 1: alarm-1.html"
+    assert made.tick(NOW) == "every alarm has its report"
+    assert reports.shared(objects, settings, "alarm-1.html") == b"second"
+    assert reports.shared(objects, settings, "alarm-2.html") is None
+    assert reports.shared(None, settings, "alarm-1.html") is None
+
+
+def killed(*_: object, **__: object) -> None:
+    """The process ends here."""
+    raise KeyboardInterrupt

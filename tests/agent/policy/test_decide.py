@@ -23,6 +23,7 @@ from agent.policy.decide import (
     is_news,
     low_since,
     row_for,
+    span,
     would_be_no_news,
 )
 from agent.policy.hours import quiet
@@ -138,7 +139,7 @@ def test_rows_name_only_known_facts() -> None:
         (
             {"estimate": quality(0.4), "fresh_exchanges": 200, "order_finished_age_s": 100.0},
             Action.WATCH,
-            "500 s to wait",
+            "8 min to wait",
         ),
         (
             {"estimate": quality(0.4), "fresh_exchanges": 200, "order_finished_age_s": 601.0},
@@ -158,7 +159,7 @@ def test_rows_name_only_known_facts() -> None:
         (
             {"asked": ((Action.RETRAIN, "alert A asks"),), "fresh_exchanges": 200, "order_finished_age_s": 1.0},
             Action.WATCH,
-            "599 s to wait",
+            "9 min to wait",
         ),
         ({"asked": ((Action.ROLL_BACK, "alert A asks"),)}, Action.ROLL_BACK, "alert A asks"),
         ({"asked": ((Action.ROLL_BACK, "alert A asks"),), "frozen": "by ann"}, Action.ROLL_BACK, "frozen by ann"),
@@ -228,8 +229,8 @@ LOW = {"estimate": quality(0.4), "fresh_exchanges": 200}
 @pytest.mark.parametrize(
     ("changes", "action", "words"),
     [
-        ({"at": LOUD}, Action.WATCH, "quality has been low for 0 s of the 60 that are waited for"),
-        ({"at": LOUD, "low_since": LOUD - timedelta(seconds=59)}, Action.WATCH, "for 59 s of the 60"),
+        ({"at": LOUD}, Action.WATCH, "quality has been low for 0 s of the 1 min that are waited for"),
+        ({"at": LOUD, "low_since": LOUD - timedelta(seconds=59)}, Action.WATCH, "for 59 s of the 1 min"),
         ({"at": LOUD, "low_since": LOUD - timedelta(seconds=60)}, Action.RETRAIN, "has a cause"),
         (
             {"at": LOUD, "low_since": LOUD - timedelta(days=1), "estimate": replace(quality(0.4), n_truth=24)},
@@ -299,3 +300,15 @@ def test_only_what_matters_is_news() -> None:
     assert news(alarm_kind=None)
     assert news(estimate=None)
     assert is_news(last, None, {})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (3599, "59 min"), (3600, "1 h"), (11_100, "3 h 5 min"),
+        (86_400, "1 d"), (187_200, "2 d 4 h"),
+    ],
+)  # fmt: skip
+def test_times_are_said_as_people_say_them(seconds: float, said: str) -> None:
+    """Nobody reads 187200 s as two days."""
+    assert span(seconds) == said

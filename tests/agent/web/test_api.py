@@ -69,6 +69,7 @@ def app(store: Store, desk: Desk, tmp_path: Path) -> FastAPI:
             "loops": {"watch": {"lag_s": float("inf"), "at": story.START}},
         },
         reports=tmp_path / "reports",
+        shared={"alarm-2.html": b"<h1>theirs</h1>", "../x.html": b"secret"}.get,
         now=lambda: story.at(story.ROWS) + timedelta(seconds=2),
     )
 
@@ -205,10 +206,23 @@ def test_a_report_is_served_alone(app: FastAPI, tmp_path: Path) -> None:
     answer = call(app, "GET", "/reports/alarm-1.html")
     assert answer.text == "<h1>report</h1>"
     assert answer.headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
+    theirs = call(app, "GET", "/reports/alarm-2.html")  # made by another process
+    assert theirs.text == "<h1>theirs</h1>"
+    assert theirs.headers["content-security-policy"] == answer.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(
-    "name", ["../trimtab.db", "..%2Ftrimtab.db", "%2e%2e/trimtab.db", "x.txt", ".html", "missing.html", "link.html"]
+    "name",
+    [
+        "../x.html",
+        "../trimtab.db",
+        "..%2Ftrimtab.db",
+        "%2e%2e/trimtab.db",
+        "x.txt",
+        ".html",
+        "missing.html",
+        "link.html",
+    ],
 )
 def test_nothing_but_reports_can_be_fetched(app: FastAPI, tmp_path: Path, name: str) -> None:
     """No path may lead out of the folder of reports."""
