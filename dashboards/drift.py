@@ -33,7 +33,6 @@ NEWEST_ALARM = Panel(
     kind="stat",
     width=6,
     height=4,
-    now=True,
     none="never",
     steps=((None, "red"), (3600, "orange"), (86400, "text")),
 )
@@ -47,7 +46,6 @@ DETECTOR = (
         kind="stat",
         width=6,
         height=4,
-        now=True,
     ),
 )
 FEATURES = (

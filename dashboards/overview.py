@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from dashboards.drift import EVIDENCE, NEWEST_ALARM
 from dashboards.frame import AV, GONE, A, N, firing, framed
-from dashboards.panels import FEW, Json, Panel, dashed, stepped, worded
+from dashboards.panels import FEW, Json, Panel, coloured, dashed, worded
 from dashboards.retraining import NEWEST_ORDER
 from dashboards.rollout import EXCHANGES, WHO_ANSWERS
 
@@ -33,9 +33,8 @@ NOW = (
         kind="stat",
         width=4,
         height=4,
-        now=True,
         steps=((None, "green"), (1, "red")),
-        overrides=(("warning", {"thresholds": stepped(((None, "green"), (1, "orange"))).build()}),),
+        overrides=(("warning", {"thresholds": coloured(((None, "green"), (1, "orange"))).build()}),),
     ),
     Panel(
         title="Quality",
@@ -45,7 +44,6 @@ NOW = (
         kind="stat",
         width=5,
         height=4,
-        now=True,
         none="not yet known",
     ),
     Panel(
@@ -62,7 +60,6 @@ NOW = (
         width=5,
         height=4,
         decimals=0,
-        now=True,
         none="no reference yet",
         steps=((None, "green"), (0.6, "orange"), (1, "red")),
     ),
@@ -74,7 +71,6 @@ NOW = (
         kind="stat",
         width=5,
         height=4,
-        now=True,
         none="none yet",
     ),
     Panel(title="Where to begin", says=BEGIN, kind="text", width=9, height=6),
@@ -101,7 +97,6 @@ NOW = (
         kind="stat",
         width=3,
         height=6,
-        now=True,
         steps=((None, "green"), (100, "orange")),
     ),
 )
@@ -200,7 +195,6 @@ SIDECAR = (
         kind="stat",
         width=4,
         height=4,
-        now=True,
         none="none answers",
     ),
     Panel(
@@ -210,7 +204,6 @@ SIDECAR = (
         kind="stat",
         width=4,
         height=4,
-        now=True,
         words={"0": ("stored", "green"), "1": ("paused", "red")},
     ),
     Panel(
@@ -220,7 +213,6 @@ SIDECAR = (
         kind="stat",
         width=8,
         height=4,
-        now=True,
     ),
     Panel(
         title="Faults a minute",

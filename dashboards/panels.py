@@ -50,8 +50,7 @@ Rows = Sequence[tuple[str, Sequence["Panel"]]]
 class Panel:
     """One panel. `queries` are (PromQL, legend); `width` counts grid columns of 24, `height` rows of 30 pixels.
 
-    `now` asks for this moment alone, where a range would bring back what is over. `none` is shown where nothing is
-    found, and `words` instead of values, as (text, colour).
+    `none` is shown where nothing is found, and `words` instead of values, as (text, colour).
     `diamonds` asks for exemplars, at the price of a second request.
     `lines` are options of a time series by name; `sums` turn its legend into a table of those figures by series.
     `overrides` change single series; `columns` are the labels that a table shows, as what, from left to right.
@@ -68,7 +67,6 @@ class Panel:
     low: float | None = None
     high: float | None = None
     decimals: int | None = None
-    now: bool = False
     none: str | None = None
     words: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     diamonds: bool = False
@@ -88,8 +86,6 @@ STACKED: Mapping[str, Any] = {
     "stacking": common.StackingConfig().mode(kinds.StackingMode.NORMAL).group("A"),
     "fill_opacity": 40,
 }
-
-
 ON = {"0": (" ", "transparent"), "1": ("yes", "blue")}
 """For a state timeline of states that are 0 or 1: a bar where it is so, nothing where it is not."""
 
@@ -99,7 +95,7 @@ def dashed(colour: str) -> Mapping[str, Any]:
     return {
         "custom.lineStyle": {"fill": "dash", "dash": [8, 6]},
         "custom.fillOpacity": 0,
-        "color": {"mode": "fixed", "fixedColor": colour},
+        **fixed(colour),
     }
 
 
@@ -108,7 +104,7 @@ def worded(words: Mapping[str, tuple[str, str]]) -> Any:
     return models.ValueMap(options={value: models.ValueMappingResult(*shown) for value, shown in words.items()})
 
 
-def stepped(steps: Sequence[tuple[float | None, str]]) -> Any:
+def coloured(steps: Sequence[tuple[float | None, str]]) -> Any:
     """Colours from a value on upwards; None stands for the lowest of all."""
     made = dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE)
     return made.steps([models.Threshold(value=value, color=colour) for value, colour in steps])
@@ -200,7 +196,7 @@ def _panel(number: int, panel: Panel, x: int, y: int) -> Json:
     if panel.kind == "text":
         return _plain(made.content(panel.says).mode(TextMode.MARKDOWN).build())
     made = made.description(panel.says).datasource(SOURCE).unit(panel.unit)
-    made = made.thresholds(stepped(panel.steps))
+    made = made.thresholds(coloured(panel.steps))
     palette = models.FieldColorModeId.PALETTE_CLASSIC
     mode = palette if panel.kind == "timeseries" else models.FieldColorModeId.THRESHOLDS
     made = made.color_scheme(dashboard.FieldColor().mode(mode))
@@ -223,7 +219,7 @@ def _query(panel: Panel, letter: str, expr: str, legend: str) -> Any:
     made = prometheus.Dataquery().ref_id(letter).datasource(SOURCE).expr(expr).legend_format(legend)
     if panel.kind == "table":
         return made.instant().format(PromQueryFormat.TABLE)
-    if panel.now or panel.kind == "bargauge":
+    if panel.kind in NOW:
         return made.instant()
     return made.range().exemplar(panel.diamonds)
 
@@ -247,8 +243,7 @@ def _timeseries(made: Any, panel: Panel) -> Any:
 
 def _stat(made: Any, panel: Panel) -> Any:
     """A name is shown where it says which; a state is its name alone."""
-    graph = kinds.BigValueGraphMode.NONE if panel.now else kinds.BigValueGraphMode.AREA
-    made = made.color_mode(kinds.BigValueColorMode.VALUE).graph_mode(graph)
+    made = made.color_mode(kinds.BigValueColorMode.VALUE).graph_mode(kinds.BigValueGraphMode.NONE)
     if any(expr.endswith("== 1") for expr, _ in panel.queries):
         shown = kinds.BigValueTextMode.NAME
     elif len(panel.queries) > 1 or "{{" in panel.queries[0][1]:
@@ -280,6 +275,8 @@ def _table(made: Any, panel: Panel) -> Any:
     return made.with_transformation(models.DataTransformerConfig(id_val="organize", options=options))
 
 
+NOW = ("stat", "bargauge")
+"""Kinds that ask for this moment alone: over a range, the last value of what is over would be shown as if it held."""
 OWN_NAMES: Mapping[str, str] = {"low": "min", "high": "max", "none": "no_value"}
 """What grafana-foundation-sdk calls them."""
 LEGEND_NAMES: Mapping[str, str] = {"lastNotNull": "Last *", "max": "Max"}

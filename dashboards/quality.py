@@ -73,7 +73,6 @@ BUDGET = (
         kind="stat",
         width=6,
         decimals=0,
-        now=True,
         none="none yet",
     ),
 )
@@ -136,7 +135,6 @@ JUDGE = (
         kind="stat",
         width=12,
         height=4,
-        now=True,
         words={"0": ("none is set", "text"), "1": ("set", "green")},
     ),
     Panel(
@@ -147,7 +145,6 @@ JUDGE = (
         kind="stat",
         width=12,
         height=4,
-        now=True,
         none="never",
     ),
 )  # fmt: skip

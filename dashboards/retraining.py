@@ -18,7 +18,6 @@ NEWEST_ORDER = Panel(
     kind="stat",
     width=6,
     height=4,
-    now=True,
     none="none yet",
 )
 POLICY = (
@@ -46,7 +45,6 @@ POLICY = (
         kind="stat",
         width=6,
         height=4,
-        now=True,
         none="none yet",
     ),
     Panel(
@@ -83,7 +81,6 @@ POLICY = (
         kind="stat",
         width=6,
         height=4,
-        now=True,
         none="not frozen",
         steps=((None, "text"), (86400, "orange")),
     ),
@@ -99,7 +96,6 @@ ORDERS = (
         width=6,
         height=4,
         decimals=0,
-        now=True,
         none="none yet",
     ),
     Panel(
@@ -115,7 +111,6 @@ ORDERS = (
         kind="stat",
         width=6,
         height=4,
-        now=True,
         none="no job runs",
         words={"0": ("no job runs", "text")},
     ),
@@ -126,7 +121,6 @@ ORDERS = (
         kind="stat",
         width=6,
         height=4,
-        now=True,
         none="none yet",
     ),
     Panel(

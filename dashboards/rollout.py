@@ -76,7 +76,6 @@ ADAPTERS = (
         kind="stat",
         width=6,
         height=4,
-        now=True,
     ),
     Panel(
         title="Served is not what was evaluated, ago",
@@ -86,7 +85,6 @@ ADAPTERS = (
         kind="stat",
         width=6,
         height=4,
-        now=True,
         none="never",
         steps=((None, "red"), (86400, "text")),
     ),
