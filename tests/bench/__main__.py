@@ -18,8 +18,8 @@ from tests.bench.figures import OUT, ROOT, keep, machine, say
 from tests.bench.scale import Scale
 
 PARTS = (
-    "tap", "latency", "overload", "intake", "storage", "profile", "drift", "sidecar", "agent", "scrape", "training",
-    "curation", "order",
+    "tap", "latency", "overload", "intake", "storage", "profile", "drift", "sidecar", "agent", "scrape", "fleet",
+    "training", "curation", "order",
 )  # fmt: skip
 
 

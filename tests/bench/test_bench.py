@@ -34,6 +34,7 @@ FIELDS = {
         "database_gb_per_million",
     },
     "scrape": {"look_ms", "ms_1000", "ms_10000", "openmetrics_ms_10000", "http_ms", "late_s"},
+    "fleet": {"cores", "server_cores", "scrape_ms", "status_ms", "missing"},
     "training": {"tokens_per_s", "tokens_ratio", "packed_per_s", "peak_mb", "time_off"},
     "curation": {"rows_per_s", "seconds", "peak_mb", "wrong_caught", "copies_caught"},
     "order": {"minutes", "peak_mb", "accepted", "curate_s", "train_s", "evaluate_s", "gate_s"},
