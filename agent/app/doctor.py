@@ -22,6 +22,7 @@ from agent.app.doubts import doubts
 from agent.app.flow import Finding, agent_seen, engine_seen, judge_flow
 from agent.app.places import files, stores
 from agent.app.rehearse import order_finding
+from agent.app.roles import ROLES
 from agent.app.status import address_of
 from agent.settings import Settings
 from agent.store.artifacts import verify
@@ -52,17 +53,19 @@ def examine(settings: Settings, token: str, console: Console, *, sleep: Callable
 
 
 def _findings(settings: Settings, token: str, sleep: Callable[[float], object]) -> Iterator[Finding]:
+    role = ROLES[settings.role]
     yield from _installed()
     yield _disk(settings)
-    yield _socket(settings)
-    yield _champion(settings)
+    if role.beside_engine:
+        yield _socket(settings)
+        yield _champion(settings)
     yield from doubts(settings)
     yield from files(settings)
-    if settings.retrain.base_model_path is not None:
+    if settings.retrain.base_model_path is not None and role.decides:
         yield order_finding(settings)
     yield from stores(settings)
     with httpx.Client(timeout=5, trust_env=False) as http:
-        engine = yield from _engine(settings, token, http)
+        engine = (yield from _engine(settings, token, http)) if role.beside_engine else (yield _engines(settings, http))
         yield from _judge(settings, token, http)
         status = yield from _agent(settings, http)
         if engine is not None and status is not None:
@@ -159,6 +162,17 @@ def _engine(settings: Settings, token: str, http: httpx.Client) -> Generator[Fin
             good = moves or (None if settings.champion is None else False)
             yield good, "the engine loads adapters while it runs", remedy
     return closed
+
+
+def _engines(settings: Settings, http: httpx.Client) -> Finding:
+    """Whether a controller reaches the engines, of which it asks nothing but the judge."""
+    url, quality = settings.engine.url, settings.quality
+    health = _asked(lambda: http.get(f"{url}/health"))
+    if health is not None and health.status_code == httpx.codes.OK:
+        return True, f"engines at {url}", ""
+    needed = quality.judge_model is not None and quality.judge_url is None
+    remedy = "set engine.url to the Service of the vLLM pods" + ("" if needed else "; only a judge there needs it")
+    return False if needed else None, f"engines at {url}", remedy
 
 
 def _agent(settings: Settings, http: httpx.Client) -> Generator[Finding, None, dict[str, Any] | None]:

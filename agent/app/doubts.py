@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agent.app import roles
 from agent.app.flow import Finding
 from agent.drift.fitting import rows_needed
 from agent.policy.sane import contradictions
@@ -31,7 +32,8 @@ def doubts(settings: Settings) -> Iterator[Finding]:
 def _refused(settings: Settings) -> Iterator[Finding]:
     what = "settings with which no agent starts"
     try:
-        yield from [(False, what, sentence) for sentence in contradictions(settings)]
+        said = [*roles.contradictions(settings), *contradictions(settings)]
+        yield from [(False, what, sentence) for sentence in said]
     except InvalidInput as unreadable:
         yield False, what, str(unreadable)
 

@@ -15,6 +15,7 @@ from agent.app.database import is_shared, reading_store
 from agent.app.flow import Finding
 from agent.app.orders import objects_of, reachable
 from agent.app.references import read_reference
+from agent.app.roles import ROLES
 from agent.drift.fitting import rows_needed
 from agent.settings import Settings
 from agent.store.artifacts import verify
@@ -23,10 +24,10 @@ from agent.types import InvalidInput, TrimtabError
 
 def files(settings: Settings) -> Iterator[Finding]:
     """What the settings name on this machine's disk."""
-    quality, retrain = settings.quality, settings.retrain
-    if settings.reference is not None:
+    quality, retrain, role = settings.quality, settings.retrain, ROLES[settings.role]
+    if settings.reference is not None and role.decides:
         yield _reference(settings, settings.reference)
-    if quality.judge_model is not None and quality.judge_path is not None:
+    if quality.judge_model is not None and quality.judge_path is not None and role.beside_engine:
         try:
             yield True, f"judge {quality.judge_path}, digest {verify(quality.judge_path)[:12]}", ""
         except TrimtabError as error:

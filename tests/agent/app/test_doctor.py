@@ -382,3 +382,18 @@ def test_the_agents_own_requests_are_counted_even_when_they_fail() -> None:
         with pytest.raises(httpx.ConnectError):
             client.get("/v1/models")
     assert (own.started, own.finished) == (2, 2)
+
+
+def test_a_controller_is_not_asked_for_what_a_sidecar_needs(estate: Estate) -> None:
+    """No socket, no tap, no token for adapters; what contradicts the role is said."""
+    estate.guarded = False
+    well, said = doctor(estate, role="controller", champion="nowhere", objects={"url": estate.home.as_uri()})
+    assert not well
+    wrong = [line for line in said.splitlines() if line.startswith("no ")]
+    assert wrong == ["no   settings with which no agent starts"]
+    assert "role controller does a part of the work" in said
+    assert "ok   engines at http://127.0.0.1:" in said
+    assert not [word for word in ("socket", "tap connected", "champion", "admin paths") if f"   {word}" in said]
+    _, said = doctor(estate, role="sidecar", champion="nowhere")
+    assert "no   champion nowhere" in said
+    assert "socket" in said
