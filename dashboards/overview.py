@@ -91,12 +91,25 @@ NOW = (
     ),
     replace(NEWEST_ORDER, width=3, height=6),
     Panel(
+        title="Taps heard, ago",
+        says="A tap that is connected speaks every ten seconds, traffic or not; never where exchanges come "
+        "in by POST alone.",
+        queries=((f"min(time() - trimtab_capture_last_seen_timestamp_seconds{{{N}}})", "ago"),),
+        unit="s",
+        kind="stat",
+        width=3,
+        height=3,
+        decimals=0,
+        none="never",
+        steps=((None, "green"), (60, "orange"), (300, "red")),
+    ),
+    Panel(
         title="Exchanges lost",
         says="Numbered by a tap but not in the store: dropped, or not landed yet.",
         queries=((f"sum(trimtab_capture_lost{{{N}}})", "lost"),),
         kind="stat",
         width=3,
-        height=6,
+        height=3,
         steps=((None, "green"), (100, "orange")),
     ),
 )
@@ -133,6 +146,7 @@ CAPTURE = (
         unit="reqps",
         low=0,
         width=8,
+        lines=FEW,
     ),
     Panel(
         title="Exchanges failed or abandoned",
@@ -161,6 +175,7 @@ CAPTURE = (
         low=0,
         width=8,
         decimals=0,
+        lines=FEW,
     ),
 )
 SIDECAR = (
