@@ -37,6 +37,8 @@ BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.1, 5.0
 GIVE_UP_ROUNDS = 10
 COMPLAIN_EVERY = timedelta(minutes=1)
 NOTE_EVERY = timedelta(seconds=10)
+COUNT_EVERY = timedelta(seconds=1)
+"""So often it is told that a connected tap has numbered more: the rows that are stored prove as much meanwhile."""
 
 log = logging.getLogger(__name__)
 
@@ -295,16 +297,18 @@ class IntakeServer:
         return given_up
 
     async def _note(self) -> None:
-        """Tell the store what the taps said, when it is new; of a connected tap also every ten seconds."""
+        """Tell the store what the taps said: what is new at once, but for numbers alone; else every ten seconds."""
         now = self._now()
         connected = {link.worker for link in self._links}
         for name, worker in list(self._workers.items()):
             said = (worker.pid, worker.assigned, worker.dropped)
-            if said == worker.noted and worker.noted_at is not None:
-                if name not in connected:
+            if worker.noted is not None and worker.noted_at is not None:
+                age, news = abs(now - worker.noted_at), said != worker.noted
+                if not news and name not in connected:
                     del self._workers[name]
                     continue
-                if now - worker.noted_at < NOTE_EVERY:
+                urgent = (said[0], said[2]) != (worker.noted[0], worker.noted[2]) or name not in connected
+                if age < (COUNT_EVERY if news else NOTE_EVERY) and not (news and urgent):
                     continue
             try:
                 await asyncio.to_thread(self._note_worker, name, worker.pid, now, worker.assigned, worker.dropped)

@@ -332,6 +332,32 @@ def test_what_taps_count_is_noted(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_numbers_alone_are_noted_once_a_second(tmp_path: Path) -> None:
+    """Stored rows prove how far a tap has counted; a drop is noted at once, and whatever was last said when it ends."""
+    shelf = Shelf()
+
+    async def scene() -> None:
+        async with running(shelf, tmp_path / "s") as server:
+            tap = await Tap.connect(tmp_path / "s")
+
+            async def told(assigned: int, dropped: int) -> tuple[int, int, int]:
+                tap.writer.write(wire.encode_stats(assigned, dropped))
+                await eventually(lambda: assigned in {worker.assigned for worker in server._workers.values()})
+                await server._note()
+                return shelf.notes[WORKER]
+
+            assert await told(9, 4) == (42, 9, 4)
+            assert await told(10, 4) == (42, 9, 4)
+            shelf.now += timedelta(seconds=1)
+            assert await told(11, 4) == (42, 11, 4)
+            assert await told(12, 5) == (42, 12, 5)
+            assert await told(13, 5) == (42, 12, 5)
+            await tap.close()
+            await eventually(lambda: shelf.notes[WORKER] == (42, 13, 5))
+
+    asyncio.run(scene())
+
+
 def test_an_absurd_count_cuts_off_its_tap_and_no_other(tmp_path: Path) -> None:
     """A count that the store cannot hold is no count; what the next tap counts is still noted."""
     shelf = Shelf()
