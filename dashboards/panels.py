@@ -84,8 +84,10 @@ STEPPED: Mapping[str, Any] = {"line_interpolation": kinds.LineInterpolation.STEP
 STACKED: Mapping[str, Any] = {
     **STEPPED,
     "stacking": common.StackingConfig().mode(kinds.StackingMode.NORMAL).group("A"),
-    "fill_opacity": 40,
+    "fill_opacity": 60,
+    "line_width": 0,
 }
+"""Areas without lines: that of a version without a share would lie on top of the one that answers."""
 ON = {"0": (" ", "transparent"), "1": ("yes", "blue")}
 """For a state timeline of states that are 0 or 1: a bar where it is so, nothing where it is not."""
 

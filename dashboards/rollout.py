@@ -46,7 +46,7 @@ ROLLOUT = (
     Panel(
         title="Failed share by version",
         says="Share of exchanges of each version that ended otherwise than complete.",
-        queries=((f"({FAILED} or 0 * {ANSWERED}) / {ANSWERED}", "{{version}}"),),
+        queries=((f"({FAILED} or 0 * {ANSWERED}) / ({ANSWERED} > 0)", "{{version}}"),),
         unit="percentunit",
         low=0,
         none="no exchange so far",

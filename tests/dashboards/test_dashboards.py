@@ -174,6 +174,14 @@ def test_a_single_figure_is_of_now(name: str) -> None:
 
 
 @every_dashboard
+def test_nothing_is_divided_by_a_rate_of_zero(name: str) -> None:
+    """A version that answers nobody any more would be NaN, and Grafana draws no axis over NaN."""
+    for expr in queries(name):
+        for divisor in re.findall(r" / (\(?[^/]*)", expr):
+            assert "rate(" not in divisor or "> 0)" in divisor, expr
+
+
+@every_dashboard
 def test_a_bar_tells_its_length_from_zero(name: str) -> None:
     """Without a lower end Grafana takes the smallest value for it, and shows that one as nothing."""
     for panel in shown(name):
