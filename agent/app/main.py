@@ -284,7 +284,7 @@ class Agent:
         policy(app, self._freeze, self._thaw, self._policy_token)
         http = self.settings.http
         config = uvicorn.Config(
-            app, host=http.host, port=http.port, log_level="warning", lifespan="off", http=Connection
+            app, host=http.host, port=http.port, log_level="warning", lifespan="off", http=Connection, ws="none"
         )
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # ours are set in `run`
@@ -309,6 +309,7 @@ def run(
     )  # fmt: skip
     if not token and agent.role.beside_engine and not agent.observer.observing:
         log.warning("TRIMTAB_TOKEN is not set: the engine's admin paths stay closed, so no adapter can be loaded")
+    memory.for_good()
     asyncio.run(_until_signal(agent))
     log.info("agent stopped")
 

@@ -152,11 +152,12 @@ def estimate_once(
     """
     quality = settings.quality
     with store.transaction() as session:
-        window = _window(session, version, settings.alias, after_rowid, quality.window_exchanges)
-        marks = _grades(session, window)
-    labels, judged = _sorted_out(marks)
-    if len(labels) < quality.min_truth:
-        return None
+        newest = _window(version, settings.alias, after_rowid, quality.window_exchanges)
+        marks = _grades(session, newest)
+        labels, judged = _sorted_out(marks)
+        if len(labels) < quality.min_truth:  # the window itself, at each tick, would be most of the work
+            return None
+        window = [(rowid or 0, exchange_id, at) for rowid, exchange_id, at in session.exec(newest)]
     found = estimate(labels, judged, quality.level)
     measured = Estimate(
         version=version,
@@ -217,9 +218,9 @@ def _ask(judge: Judge, exchanges: Sequence[Exchange], now: datetime) -> tuple[li
     return grades, faults[-1] if faults else None
 
 
-def _window(session: Session, version: str, alias: str, after_rowid: int, size: int) -> list[tuple[int, str, datetime]]:
-    """(rowid, id, started_at) of the newest whole exchanges, newest first."""
-    query = (
+def _window(version: str, alias: str, after_rowid: int, size: int) -> Any:
+    """The question for (rowid, id, started_at) of the newest whole exchanges, newest first."""
+    return (
         select(ExchangeRow.rowid, ExchangeRow.id, ExchangeRow.started_at)
         .where(
             col(ExchangeRow.rowid) > after_rowid,
@@ -232,16 +233,13 @@ def _window(session: Session, version: str, alias: str, after_rowid: int, size: 
         .order_by(col(ExchangeRow.rowid).desc())
         .limit(size)
     )
-    return [(rowid or 0, exchange_id, at) for rowid, exchange_id, at in session.exec(query)]
 
 
-def _grades(session: Session, window: Sequence[tuple[int, str, datetime]]) -> list[GradeRow]:
-    ids = [exchange_id for _, exchange_id, _ in window]
-    found: list[GradeRow] = []
-    for start in range(0, len(ids), 500):
-        query = select(GradeRow).where(col(GradeRow.exchange_id).in_(ids[start : start + 500]))
-        found.extend(session.exec(query.order_by(col(GradeRow.rowid))))
-    return found
+def _grades(session: Session, newest: Any) -> list[GradeRow]:
+    """Every grade of those exchanges, in the order in which they came."""
+    these = newest.subquery()
+    query = select(GradeRow).join(these, col(GradeRow.exchange_id) == these.c.id)
+    return sorted(session.exec(query), key=lambda mark: mark.rowid or 0)
 
 
 def _sorted_out(marks: Sequence[GradeRow]) -> tuple[list[tuple[float, float | None]], list[float]]:

@@ -77,6 +77,8 @@ def engine_of(url: URL, *, read_only: bool, connections: int) -> Engine:
     common: dict[str, Any] = {"json_serializer": to_json, "hide_parameters": True}
     sqlite_file = url.get_backend_name() == "sqlite"
     if sqlite_file:
+        if url.database not in (None, "", ":memory:"):  # each connection keeps pages in hand: as few as will do
+            common["pool_use_lifo"] = True
         engine = create_engine(url, connect_args={"timeout": PATIENCE_S}, **common)
         statements = [f"PRAGMA {pragma}" for pragma in (_READING if read_only else PRAGMAS)]
     else:
