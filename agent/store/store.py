@@ -206,9 +206,10 @@ class Store:
 
     def load_state(self, key: str) -> tuple[int, bytes]:
         """(cursor, opaque state) of a loop; (0, b"") when it never ran."""
-        with self.transaction() as session:
-            row = session.get(StateRow, key)
-            return (row.cursor, row.state) if row else (0, b"")
+        query = columns(_STATE.c.cursor, _STATE.c.state).where(_STATE.c.key == key)
+        with self.engine.connect() as connection:
+            row = connection.execute(query).first()
+            return (row.cursor, bytes(row.state)) if row else (0, b"")
 
     @staticmethod
     def save_state(session: Session, key: str, cursor: int, state: bytes) -> None:
