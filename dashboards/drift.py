@@ -27,14 +27,14 @@ EVIDENCE = Panel(
 )
 NEWEST_ALARM = Panel(
     title="Newest drift alarm, ago",
-    says="How long ago the traffic was last found to have changed: red for an hour, orange for a day.",
+    says="How long ago the traffic was last found to have changed: orange for an hour.",
     queries=((f"min(time() - trimtab_drift_last_alarm_timestamp_seconds{{{A}}})", "ago"),),
     unit="s",
     kind="stat",
     width=6,
     height=4,
     none="never",
-    steps=((None, "red"), (3600, "orange"), (86400, "text")),
+    steps=((None, "orange"), (3600, "text")),
 )
 DETECTOR = (
     EVIDENCE,
@@ -71,8 +71,8 @@ FEATURES = (
 DISTANCES = (
     Panel(
         title="Farthest features of the newest window ($measure)",
-        says="Distance of each feature from the reference, in the measure picked above; 0 is equal. Never a verdict: "
-        "that is the detector's.",
+        says="Distance of each feature from the reference, in the measure picked above; 0 is equal, and stands "
+        "while a new version's reference is learnt. Never a verdict: that is the detector's.",
         queries=((f"topk(15, {NOW})", "{{feature}}"),),
         kind="bargauge",
         height=12,

@@ -22,7 +22,7 @@ BEGIN = """
 - **An alert fires**: its name is a heading of the [runbook](${runbook}), which says what it means and what to do.
 - **Drift or quality**: the [status page](${status_page}) says what moved, shows texts, and gives the reasons of
   the decision. Retraining and rollback go by themselves unless the decision says what it waits for.
-- **Nothing is red**: nothing to do.
+- **Nothing is red or orange**: nothing to do.
 """
 
 NOW = (
@@ -48,7 +48,8 @@ NOW = (
     ),
     Panel(
         title="Evidence of drift",
-        says="100 % raises an alarm; the detector then begins anew at 0, so look at the newest alarm beside it too.",
+        says="100 % raises an alarm; the detector then begins anew at 0, so look at the newest alarm too. It learns "
+        "its reference first, at the start and after a swap.",
         queries=(
             (
                 f"max by (version) ({SHARE}) {GONE}",
@@ -60,7 +61,7 @@ NOW = (
         width=5,
         height=4,
         decimals=0,
-        none="no reference yet",
+        none="learning",
         steps=((None, "green"), (0.6, "orange"), (1, "red")),
     ),
     replace(NEWEST_ALARM, width=5),
