@@ -29,18 +29,25 @@ RECENT = 200
 """Live records whose scores and ids are kept: for the shift, the examples and the numbers in the reason."""
 ALL: tuple[str, ...] = (*RANKED, "words.topic")
 """The fixed scores and the learned one."""
-LEARNED_SHARE = COMPOSED_SHARE = 1 / 4
-"""How much of the average the learned score is, and the composed scores together."""
+PRIOR = {
+    "prompt.novelty": 0.08,
+    "answer.novelty": 0.08,
+    "words.novelty": 0.08,
+    "words.excess": 0.16,
+    "answer.cut": 0.05,
+    "words.topic": 0.15,
+}
+"""How much of the average these scores are; the others share the rest alike. Fixed beforehand: any weights keep the
+promise. Against equal ones the others pay a fifth of a nat, in units half a nat (README, Where the evidence goes)."""
 UPWARD = np.array([name in (*COMPOSED, ALL[-1]) for name in ALL])
 """Which scores only bet on being high: what is new is further from the reference."""
 
 
 def shares(names: tuple[str, ...]) -> NDArray[np.float64]:
     """How much each of these scores weighs in an average: one in all."""
-    special = {**dict.fromkeys(COMPOSED, COMPOSED_SHARE / len(COMPOSED)), ALL[-1]: LEARNED_SHARE}
-    rest = 1 - sum(special.get(name, 0.0) for name in names)
-    plain = sum(name not in special for name in names)
-    return np.array([special.get(name, rest / plain) for name in names])
+    plain = (1 - sum(PRIOR.values())) / sum(name not in PRIOR for name in names)
+    weights = np.array([PRIOR.get(name, plain) for name in names])
+    return np.asarray(weights / weights.sum())
 
 
 SHARES = shares(ALL)

@@ -59,6 +59,16 @@ PHRASES: dict[str, tuple[str, str, str]] = {
         "hold less that is new",
         "unseen words, pairs and triples, in standard deviations",
     ),
+    "excess": (
+        "hold more words that are new to the reference",
+        "hold fewer words that are new",
+        "unseen words beyond the usual share, per root of words",
+    ),
+    "cut": (
+        "break off early more often",
+        "break off early less often",
+        "shortness and want of a full stop, in standard deviations",
+    ),
     "shared_words": ("take up more words of their prompts", "take up fewer words of their prompts", "weighted share"),
     "shared_characters": ("follow their prompts' wording more", "follow their prompts' wording less", "shared triples"),
     "total": ("take longer", "come faster", "log of seconds"),

@@ -25,7 +25,7 @@ from agent.types import InvalidInput
 if TYPE_CHECKING:
     from agent.drift.state import Arrays
 
-FORMAT = 4
+FORMAT = 5
 _PLAIN = ("alias", "version", "budget_rows", "quiet_rows", "reference_rows", "seed", "rows", "quiet_until", "keyed_by")
 
 

@@ -39,9 +39,10 @@ NAMES: tuple[str, ...] = (
 )
 """Names of the scores, `side.what`, in the order of `Scorer.score`. The last three are nan where nobody knows them."""
 
-COMPOSED = ("prompt.novelty", "answer.novelty", "words.novelty")
+COMPOSED = ("prompt.novelty", "answer.novelty", "words.novelty", "words.excess", "answer.cut")
 RANKED: tuple[str, ...] = (*NAMES, *COMPOSED)
-"""All that is ranked: `NAMES` and three means of novelty, which see a new topic that shows a little everywhere."""
+"""All that is ranked: `NAMES` and what is composed of them, to see what shows a little everywhere. Three means of
+novelty; new words beyond the usual share, in a unit in which long and short texts spread alike; short and unclosed."""
 _USUAL = dict(
     zip(
         SURFACE,
@@ -54,6 +55,7 @@ BY_ITSELF: dict[str, tuple[float, float]] = {
     **{f"{side}.{name}": about for side in _SIDES for name, about in _USUAL.items()},
     "relation.shared_characters": (0.3, 0.2),
     "relation.length_ratio": (0.0, 1.0),
+    "answer.cut": (0.0, 1.0),
     "latency.total": (0.0, 1.0),
     "latency.first_token": (-1.5, 1.0),
 }
@@ -63,6 +65,9 @@ _OUT_OF = tuple(
     [i for i, name in enumerate(NAMES) if name.startswith(sides) and what in name]
     for sides, what in (("prompt.unseen", ""), ("answer.unseen", ""), (("prompt.", "answer."), "unseen"))
 )
+_UNSEEN = tuple(NAMES.index(f"{side}.unseen_words") for side in _SIDES)
+_WORDS = tuple(NAMES.index(f"{side}.words") for side in _SIDES)
+_CUT = ("answer.length", "answer.closed", "relation.length_ratio")
 _FAR = 5.0
 _BINS = 16_384
 
@@ -145,7 +150,25 @@ def composed(scores: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
     """Scores (n, len(NAMES)) and, behind them, the composed ones: (n, len(RANKED)). `grid` holds the usual spreads."""
     far = (scores - grid.middle[: len(NAMES)]) / grid.spread[: len(NAMES)]
     far = np.clip(far, -_FAR, _FAR)
-    return np.concatenate([scores, *(far[:, columns].mean(axis=1, keepdims=True) for columns in _OUT_OF)], axis=1)
+    novelty = [far[:, columns].mean(axis=1) for columns in _OUT_OF]
+    return np.column_stack([scores, *novelty, _excess(scores, grid), _cut(scores)])
+
+
+def _excess(scores: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Unseen words (n,) beyond the usual share of each side, over the root of all words.
+
+    A share spreads the more the shorter the text: the highest shares are those of short texts, whatever they are about.
+    """
+    words = np.expm1(scores[:, _WORDS])
+    more = (words * (scores[:, _UNSEEN] - grid.middle[list(_UNSEEN)])).sum(axis=1)
+    return np.asarray(more / np.sqrt(words.sum(axis=1) + 1))
+
+
+def _cut(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How short (n,) answers are, by themselves and for their prompts, and how unclosed: by constants, as its parts."""
+    middle, spread = np.array([BY_ITSELF[name] for name in _CUT]).T
+    far = (scores[:, [NAMES.index(name) for name in _CUT]] - middle) / spread
+    return np.asarray(-np.clip(far, -_FAR, _FAR).mean(axis=1))
 
 
 def pair_of(record: Record) -> tuple[Text, Text]:

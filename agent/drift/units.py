@@ -50,7 +50,7 @@ _MIDDLE = LEVELS // 2 - 1
 _TURN = (math.sqrt(5) - 1) / 2
 """Units that end at one row break their ties apart."""
 _FAR = far_of(np.arange(LEVELS))
-_WEIGHTS = np.array([0.4, 0.25, 0.2, 0.15])
+_WEIGHTS = np.array([0.25, 0.3, 0.15, 0.3])
 """How much of the units' average each value is: mean, highest, lowest (which bets on being low), apart."""
 _LARGEST = np.array([0.0, *(NormalDist().inv_cdf(0.5 ** (1 / n)) for n in range(1, MOST + 1))])
 """Median of the largest of n standard normal numbers."""
