@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.types import TrimtabError
+from agent.types import InvalidInput, TrimtabError
 
 LOCK = "lock"
 """Name of the lock file in an order's folder."""
@@ -28,9 +28,15 @@ class AlreadyRunning(TrimtabError):
 def held(folder: Path, wait_s: float = 2.0) -> Iterator[None]:
     """Hold an order's lock. Raises AlreadyRunning when another process has it for longer than `wait_s`.
 
-    The wait is for those who only look (`is_held`), which takes them a few microseconds.
+    The wait is for those who only look (`is_held`), which takes them a few microseconds. Raises InvalidInput where no
+    folder can be.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (NotADirectoryError, FileExistsError, PermissionError) as error:
+        raise InvalidInput(
+            f"the order's folder {folder} cannot be made ({error.strerror}): give another `home`"
+        ) from error
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         _take(handle, folder, time.monotonic() + wait_s)

@@ -52,7 +52,8 @@ def choose_base(
         rows = read_examples(examples, limit, shots)
         found = []
         for candidate in candidates:
-            console.print(f"asking {candidate} {len(rows) - shots} examples", markup=False)
+            asked = len(rows) - shots
+            console.print(f"asking {candidate} {asked} example{'s' * (asked != 1)}", markup=False)
             found.append(_one(candidate, rows, examples, use=use, declared=declared, url=url, limit=limit,
                               shots=shots, price=price_per_hour))  # fmt: skip
     except InvalidInput as error:

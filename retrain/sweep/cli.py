@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 
 from retrain.cli import QUIET
+from retrain.recipe import Recipe
 from retrain.sweep.space import Backend
 from serving.errors import InvalidInput, TrimtabError
 
@@ -43,6 +44,7 @@ def sweep(
 
         read = orders.load(order)
         space = space_around(read.recipe, lr or (), batch or ())
+        _refuse(by, address, read.recipe)
         backend = backend_of(by, address)
         rows, valid = rows_of(read)
         console.print(f"{len(rows)} rows to learn from, {len(valid)} to look at; {trials} trials by {by}", markup=False)
@@ -55,6 +57,14 @@ def sweep(
         raise typer.Exit(1) from error
     console.print(f"best: validation loss {found.best.loss:.4f}; write into the order:", markup=False)
     console.print(yaml.safe_dump({"recipe": found.recipe.to_json()}, sort_keys=False), markup=False)
+
+
+def _refuse(by: By, address: str | None, recipe: Recipe) -> None:
+    """What would be done otherwise than it was meant."""
+    if address is not None and by != "ray":
+        raise InvalidInput(f"--address names a Ray cluster, and this sweep is by {by}: write --by ray, or leave it out")
+    if by == "ray" and recipe.cluster is not None:
+        raise InvalidInput("a sweep by ray keeps the cluster for its own trials: leave cluster out of the recipe")
 
 
 def backend_of(by: By, address: str | None) -> Backend:

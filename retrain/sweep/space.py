@@ -80,11 +80,17 @@ class Backend(Protocol):
 
 
 def space_around(recipe: Recipe, lrs: Sequence[float] = (), batches: Sequence[int] = ()) -> Space:
-    """The given values, or five rates a third of a decade apart around the recipe's own and half, its own, twice."""
+    """The given values, or five rates a third of a decade apart around the recipe's own and half, its own, twice.
+
+    Batches that the recipe's workers cannot share evenly are none by default, and refused where they are given.
+    """
     chosen = tuple(sorted(lrs)) or tuple(float(f"{recipe.lr * factor:.2g}") for factor in (0.2, 0.5, 1.0, 2.0, 5.0))
-    sizes = tuple(sorted(batches)) or tuple(sorted({max(1, recipe.batch // 2), recipe.batch, recipe.batch * 2}))
+    half = max(1, recipe.batch // 2 // recipe.workers) * recipe.workers
+    sizes = tuple(sorted(batches)) or tuple(sorted({half, recipe.batch, recipe.batch * 2}))
     if not all(0 < lr < 1 for lr in chosen) or not all(size >= 1 for size in sizes):
         raise InvalidInput("a sweep needs learning rates between 0 and 1 and batch sizes of at least 1")
+    if odd := [size for size in sizes if size % recipe.workers]:
+        raise InvalidInput(f"the recipe's {recipe.workers} workers cannot share a batch of {odd[0]} rows evenly")
     return Space(lrs=chosen, batches=sizes)
 
 

@@ -46,7 +46,7 @@ def rows_of(order: Order) -> tuple[list[Row], list[Row]]:
     """
     train = order.work / "train.jsonl"
     if not train.exists():
-        raise InvalidInput(f"{train} is not there: run `trimtab retrain` up to its curation first")
+        raise InvalidInput(f"{train} is not there: run `trimtab retrain` first, until the order's curation is done")
     rows = read_rows(train)
     if (order.work / "valid.jsonl").exists():
         return rows, read_rows(order.work / "valid.jsonl")[:VALID_MOST]
@@ -124,8 +124,8 @@ def _trial(order: Order, rows: Sequence[Row], valid: Sequence[Row], point: Point
     except TrimtabError as error:
         return Trial(point=point, loss=None, steps=0, seconds=time.monotonic() - began, why=str(error))
     finally:
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.rmtree(out.with_name(out.name + ".work"), ignore_errors=True)
+        for left in ("", ".work", ".workers"):
+            shutil.rmtree(out.with_name(out.name + left), ignore_errors=True)
     return Trial(
         point=point, loss=done.valid_loss, steps=done.steps, seconds=time.monotonic() - began, why=done.stopped
     )

@@ -59,6 +59,14 @@ def test_files_that_lie_elsewhere_are_not_looked_at(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["check", str(path), "--words"]).exit_code == 0
 
 
+def test_a_home_that_cannot_be_a_folder_is_said(tiny_model: Path, tmp_path: Path) -> None:
+    """An order whose home is a file ends with one sentence, not with Python's words."""
+    (tmp_path / "home").touch()
+    done = CliRunner().invoke(app, ["run", str(written(tmp_path, tiny_model))])
+    assert done.exit_code == 2
+    assert done.stderr.endswith("cannot be made (Not a directory): give another `home`\n")
+
+
 def test_the_doctor_rehearses_an_order(tiny_model: Path, tmp_path: Path) -> None:
     """What the settings say of a retraining is asked of the process that would run it."""
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +24,7 @@ from retrain.sweep.space import Look, Point, Run, Space, Trial, best_of, recipe_
 from retrain.sweep.sweep import RESULT, TRIALS, read_trials, rows_of, sweep
 from serving.errors import InvalidInput
 from tests.needs import need_module
+from tests.retrain.fake_wandb import FakeWandB
 
 RECIPE = Recipe(r=4, alpha=8, dropout=0.0, lr=0.01, steps=12, batch=4, max_length=200)
 SPACE = Space(lrs=(0.001, 0.01, 0.1), batches=(2, 4))
@@ -66,6 +71,9 @@ def test_the_space_stands_around_the_recipe() -> None:
     assert space.grid()[0] == Point(lr=0.01, batch=2)
     assert len(space.grid()) == 15
     assert space_around(RECIPE, [0.1, 0.01], [3]) == Space(lrs=(0.01, 0.1), batches=(3,))
+    assert space_around(replace(RECIPE, batch=6, workers=2)).batches == (2, 6, 12)
+    with pytest.raises(InvalidInput, match="2 workers cannot share a batch of 3 rows evenly"):
+        space_around(replace(RECIPE, workers=2), [], [3, 4])
     with pytest.raises(InvalidInput, match="learning rates"):
         space_around(RECIPE, [2.0])
     assert [recipe_at(RECIPE, Point(lr=0.1, batch=b), looks=6).steps for b in (2, 4, 8)] == [24, 12, 6]
@@ -138,6 +146,19 @@ def test_the_command_prints_a_recipe(tiny_model: Path, tmp_path: Path) -> None:
     assert len(read_trials(order.work / "sweep" / TRIALS)) == 2
 
 
+def test_words_that_do_not_go_together_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    """An address without Ray, and Ray around Ray, end with one sentence and exit 2."""
+    order = ordered(tmp_path, tiny_model)
+    document = order.model_dump(mode="json", exclude={"recipe"}) | {"recipe": {"workers": 2, "cluster": "auto"}}
+    (tmp_path / "order.json").write_text(json.dumps(document))
+    for argv, says in (
+        (["--address", "ray://head:10001"], "this sweep is by grid: write --by ray"),
+        (["--by", "ray"], "leave cluster out of the recipe"),
+    ):
+        done = CliRunner().invoke(app, [str(tmp_path / "order.json"), *argv])
+        assert (done.exit_code, says in done.stderr) == (2, True), done.output
+
+
 def test_a_trial_that_ray_gave_up_is_written_down() -> None:
     """ASHA ends a trial with its process: what its last report said is kept; ended and failed ones were written."""
     config = {"lr": 0.0123456, "batch": 4}
@@ -158,13 +179,42 @@ def test_a_trial_that_ray_gave_up_is_written_down() -> None:
     assert [one["ended"] for one in said] == [False, False, False, False, True]
 
 
+if find_spec("wandb"):  # not in the lock files: where it is installed, its real client asks a stand-in for its server
+
+    @pytest.mark.filterwarnings("ignore")  # wandb leaves files open, and warns of its own old ways
+    def test_wandb_hands_out_trials_and_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The server's points are run, it hears each look, and a trial that it stops is written down as given up."""
+        agent = importlib.import_module("wandb.agents.pyagent").Agent
+        monkeypatch.setattr(agent, "HEARTBEAT_SLEEP_SECONDS", 0.1)
+        monkeypatch.chdir(tmp_path)
+        for name, value in (("API_KEY", "0" * 40), ("DIR", str(tmp_path)), ("SILENT", "true"), ("X_DISABLE_META", "1")):
+            monkeypatch.setenv(f"WANDB_{name}", value)
+        ran: list[Point] = []
+
+        def run(point: Point, look: Look) -> Trial:
+            ran.append(point)
+            for number in range(1, 4):
+                look(number, 100 * point.lr / number)
+            for _ in range(600 if point.lr > 0.05 else 0):  # until the server says stop
+                time.sleep(0.1)
+            return Trial(point=point, loss=point.lr, steps=4, seconds=1.0)
+
+        with FakeWandB([{"lr": 0.01, "batch": 4}, {"lr": 0.1, "batch": 2}], stop_above=5) as fake:
+            monkeypatch.setenv("WANDB_BASE_URL", fake.url)
+            (given_up,) = backend_of("wandb", None).search(SPACE, 2, [], run, 0)
+        assert ran == [Point(lr=0.01, batch=4), Point(lr=0.1, batch=2)]
+        assert (given_up.point, given_up.why) == (ran[1], "given up after 3 looks")
+        assert fake.losses["run1"] == pytest.approx([1.0, 0.5, 1 / 3])
+        assert "hyperband" in fake.sweep["config"]
+
+
 @pytest.mark.parametrize("by", ["ray", "wandb"])
 def test_a_search_that_is_not_installed_is_said(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence names the package to install."""
     monkeypatch.setitem(sys.modules, by, None)
     with pytest.raises(InvalidInput, match=f"sweeps by {by} need the package: pip install"):
         backend_of(by, None)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInput, match="up to its curation first"):
+    with pytest.raises(InvalidInput, match="until the order's curation is done"):
         rows_of(parse({
             "id": "o9", "reason": "r", "alias": "a", "challenger": "c", "store": "s", "home": "/nowhere",
             "base_model": {"path": "/b"}, "data": {"replay": "r"},
