@@ -65,9 +65,10 @@ _OUT_OF = tuple(
     [i for i, name in enumerate(NAMES) if name.startswith(sides) and what in name]
     for sides, what in (("prompt.unseen", ""), ("answer.unseen", ""), (("prompt.", "answer."), "unseen"))
 )
-_UNSEEN = tuple(NAMES.index(f"{side}.unseen_words") for side in _SIDES)
-_WORDS = tuple(NAMES.index(f"{side}.words") for side in _SIDES)
-_CUT = ("answer.length", "answer.closed", "relation.length_ratio")
+_UNSEEN = [NAMES.index(f"{side}.unseen_words") for side in _SIDES]
+_WORDS = [NAMES.index(f"{side}.words") for side in _SIDES]
+_CUT = [NAMES.index(name) for name in ("answer.length", "answer.closed", "relation.length_ratio")]
+_CUT_MIDDLE, _CUT_SPREAD = np.array([BY_ITSELF[NAMES[i]] for i in _CUT]).T
 _FAR = 5.0
 _BINS = 16_384
 
@@ -160,14 +161,13 @@ def _excess(scores: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
     A share spreads the more the shorter the text: the highest shares are those of short texts, whatever they are about.
     """
     words = np.expm1(scores[:, _WORDS])
-    more = (words * (scores[:, _UNSEEN] - grid.middle[list(_UNSEEN)])).sum(axis=1)
+    more = (words * (scores[:, _UNSEEN] - grid.middle[_UNSEEN])).sum(axis=1)
     return np.asarray(more / np.sqrt(words.sum(axis=1) + 1))
 
 
 def _cut(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """How short (n,) answers are, by themselves and for their prompts, and how unclosed: by constants, as its parts."""
-    middle, spread = np.array([BY_ITSELF[name] for name in _CUT]).T
-    far = (scores[:, [NAMES.index(name) for name in _CUT]] - middle) / spread
+    far = (scores[:, _CUT] - _CUT_MIDDLE) / _CUT_SPREAD
     return np.asarray(-np.clip(far, -_FAR, _FAR).mean(axis=1))
 
 
