@@ -1,7 +1,8 @@
 """The `trimtab` command: one root, one subcommand a job.
 
 Lives here: options, environment, exit codes. One of the two places (with `agent.app`) that read the environment.
-Comes in: argv. Goes out: calls. InvalidInput becomes one sentence on stderr and exit code 2; other faults exit 1.
+Comes in: argv. Goes out: calls. InvalidInput, and words that are no command or option, become one sentence on stderr
+and exit code 2; other faults exit 1.
 Must never know: how a job is done; `retrain`, `demo` and `serve` come in through the entry points `trimtab.commands`,
 so that the sidecar's image works without them.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from agent.types import InvalidInput, TrimtabError
 
@@ -282,11 +284,28 @@ def _absent(name: str, module: str) -> Callable[[], None]:
     return absent
 
 
+def _usage(error: TyperException) -> str:
+    """What is wrong with the words of the command, in one line; empty where the help has been shown instead."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # which typer exports nowhere
+        return ""
+    context = getattr(error, "ctx", None)
+    said = " ".join(error.format_message().split()).rstrip(".").partition(", unable to parse")[0]
+    said = said.replace(": Input should be", ": it must be")  # pydantic speaks of what typer calls a value
+    hint = f"; see `{context.command_path} --help`" if context is not None else ""
+    return f"{said[:1].lower()}{said[1:]}{hint}"
+
+
 def main() -> None:
     """Entry point of the `trimtab` script."""
     _mount(sys.argv[1] if len(sys.argv) > 1 else None)
     try:
-        app()
+        sys.exit(app(prog_name="trimtab", standalone_mode=False))  # or typer draws a box around every fault
+    except TyperException as error:
+        if said := _usage(error):
+            sys.stderr.write(f"trimtab: {said}\n")
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(1)
     except InvalidInput as error:
         sys.stderr.write(f"trimtab: {error}\n")
         sys.exit(2)

@@ -52,6 +52,28 @@ def test_each_command_explains_itself(command: str) -> None:
     assert "Usage:" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("backtest x --budget 0.5", "invalid value for '--budget': it must be a valid integer; see `trimtab backtest"),
+        ("export --sinse 3", "no such option: --sinse"),
+        ("policy nonsense", "no such command 'nonsense'; see `trimtab policy --help`"),
+        ("serve --port abc", "invalid value for '--port'"),
+        ("import", "missing argument 'FILE...'"),
+    ],
+)
+def test_wrong_words_are_refused(words: str, says: str) -> None:
+    """Of every command, also those that other packages bring: one sentence, exit code 2, no box."""
+    refused(trimtab(*words.split()), says)
+
+
+def test_a_group_alone_shows_its_help() -> None:
+    """Not an error to explain: the help, and a code that says that nothing was done."""
+    done = trimtab("policy")
+    assert done.returncode == 2
+    assert "simulate" in done.stdout + done.stderr
+
+
 def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
     """Exit code 2 and the keys that exist."""
     (tmp_path / "s.yaml").write_text("engin: {}")
