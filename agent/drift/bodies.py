@@ -21,6 +21,7 @@ from agent.drift.records import UNKNOWN_TIME, Record, record_of
 from agent.types import Exchange, InvalidInput, Message, Outcome
 
 FORMS = '{"prompt", "response"}, OpenAI or Anthropic bodies {"request", "response"}, or {"messages"} of a training set'
+_CHAT, _COMPLETION = "/v1/chat/completions", "/v1/completions"
 _MILLISECONDS_FROM = 1e11
 """Unix seconds reach this number in the year 5138."""
 _MOST_S = 1e6
@@ -31,11 +32,14 @@ def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> 
     """One parsed line as a record. Raises InvalidInput saying what is missing."""
     request: dict[str, Any] = {}
     response: dict[str, Any] = {}
+    exported, path = _object(document.get("trimtab")), ""
     if "request" in document:
         request, response = _body(document, "request"), _body(document, "response")
-        messages, answer = _messages(request), _answer(response)
+        messages, answer, path = _messages(request), _answer(response), _CHAT
+        if "prompt" in request:
+            path = _COMPLETION
     elif "messages" in document:
-        messages, answer = _taught(document)
+        (messages, answer), path = _taught(document), _CHAT
     else:
         messages = (Message(role="user", text=_text(document, "prompt")),)
         answer = _text(document, "response" if "response" in document else "answer")
@@ -45,7 +49,7 @@ def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> 
             worker="log",
             seq=seq,
             started_at=time_of(document.get("timestamp"))[0],
-            path="",
+            path=str(exported.get("path") or document.get("path") or path),
             alias="",
             version="",
             status=200,
@@ -54,7 +58,9 @@ def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> 
             answer=answer,
             user=_name(document.get("user") or request.get("user") or _object(request.get("metadata")).get("user_id")),
             conversation=_name(document.get("conversation")),
-            template=_name(document.get("template") or _object(request.get("metadata")).get("template")),
+            template=_name(
+                document.get("template") or exported.get("template") or _object(request.get("metadata")).get("template")
+            ),
             total_s=_seconds(document.get("latency_s")) or 0.0,
             ttft_s=_seconds(document.get("ttft_s")),
         )
@@ -97,10 +103,12 @@ def _body(document: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _messages(request: dict[str, Any]) -> tuple[Message, ...]:
     said = request.get("prompt", request.get("messages", request.get("input")))
+    above = _said({"content": request.get("system") or request.get("instructions")})  # Anthropic's, OpenAI's responses'
+    first = (Message(role="system", text=above),) if above else ()
     if isinstance(said, str):
-        return (Message(role="user", text=_whole(said)),)
+        return (*first, Message(role="user", text=_whole(said)))
     if isinstance(said, list) and said and all(isinstance(message, dict) for message in said):
-        return tuple(Message(role=str(m.get("role", "")), text=_said(m)) for m in said)
+        return (*first, *(Message(role=str(m.get("role", "")), text=_said(m)) for m in said))
     raise InvalidInput('"request" holds neither "messages" nor "input" nor a text "prompt"')
 
 

@@ -45,7 +45,7 @@ def record_of(exchange: Exchange) -> Record:
         at=exchange.started_at,
         user=exchange.user,
         conversation=exchange.conversation,
-        template=exchange.template,
+        template=exchange.origin,
         latency_s=exchange.total_s or None,
         ttft_s=exchange.ttft_s,
     )

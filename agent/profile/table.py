@@ -106,7 +106,12 @@ LABELS: tuple[Feature, ...] = (
     Feature("prompt_language", Kind.LABEL, Side.INPUT, "ISO 639-1 code, unknown or off", texts=True),
     Feature("answer_language", Kind.LABEL, Side.OUTPUT, "ISO 639-1 code, unknown or off", texts=True),
     Feature("answer_json", Kind.LABEL, Side.OUTPUT, "text, valid or broken JSON", texts=True),
-    Feature("template", Kind.LABEL, Side.INPUT, "the template that the client named, or none"),
+    Feature(
+        "template",
+        Kind.LABEL,
+        Side.INPUT,
+        "the template: as the client named it, else a fingerprint of the system prompt, or none",
+    ),
     Feature("tool_called", Kind.LABEL, Side.OUTPUT, "the first tool that was called, or none"),
     Feature("finish_reason", Kind.LABEL, Side.OUTPUT, "why the answer ended"),
     Feature("outcome", Kind.LABEL, Side.OUTPUT, "how the exchange ended"),

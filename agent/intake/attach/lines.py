@@ -23,6 +23,7 @@ from agent.intake.attach.offer import MAX_ID_CHARS, MAX_TOTAL_S, Offer, Refusal,
 from agent.types import InvalidInput
 
 CHAT_PATH = "/v1/chat/completions"
+_COMPLETION_PATH = "/v1/completions"
 MAX_LINES = 100_000
 _LAST_UNIX_S = 253_402_300_799.0  # 9999-12-31
 _MAX_NAME_CHARS = 1000
@@ -134,9 +135,14 @@ def _offer(at: int, line: Mapping[str, Any], name: str, now: float) -> Offer:
 
 
 def _bodies(line: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Request and answer as whole bodies; the short form becomes a chat of one turn."""
+    """Request and answer as whole bodies; the short form becomes a completion, for nobody knows its system message.
+
+    Under a path of its own it is a chat of one turn.
+    """
     request, response, prompt = line.get("request"), line.get("response"), line.get("prompt")
     if request is None and isinstance(prompt, str) and isinstance(response, str):
+        if line.get("path") in (None, _COMPLETION_PATH):
+            return {"prompt": prompt}, {"choices": [{"index": 0, "text": response}]}
         asked = {"messages": [{"role": "user", "content": prompt}]}
         return asked, {"choices": [{"index": 0, "message": {"role": "assistant", "content": response}}]}
     if isinstance(request, dict) and isinstance(response, dict):
@@ -158,7 +164,7 @@ def _path(line: Mapping[str, Any], request: Mapping[str, Any], response: Mapping
         return "/v1/messages"
     if response.get("object") == "response":
         return "/v1/responses"
-    return "/v1/completions" if "prompt" in request and "messages" not in request else CHAT_PATH
+    return _COMPLETION_PATH if "prompt" in request and "messages" not in request else CHAT_PATH
 
 
 def _moment(value: Any, now: float) -> float:

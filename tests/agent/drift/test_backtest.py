@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import string
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from agent.drift.bodies import record_from
 from agent.drift.cli import backtest
 from agent.drift.detector import Detector
 from agent.drift.lines import Reader
-from agent.drift.records import UNKNOWN_TIME, Record
+from agent.drift.records import UNKNOWN_TIME, Record, record_of
 from agent.intake.assemble import assemble
+from agent.intake.redact import Redactor
 from agent.types import InvalidInput
 from serving.wire import Capture
 from tests.agent.drift.streams import stream
@@ -31,9 +33,9 @@ def _run(*arguments: object, stdin: bytes | None = None) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin, catch_exceptions=False)
 
 
-def _said(document: dict[str, Any]) -> tuple[str, str]:
+def _said(document: dict[str, Any]) -> tuple[str, str, str | None]:
     record = record_from(document, fallback_id="x")
-    return record.prompt, record.answer
+    return record.prompt, record.answer, record.template
 
 
 def _short(record: Record) -> dict[str, Any]:
@@ -197,11 +199,64 @@ def test_bodies_say_what_intake_reads() -> None:
         ("/v1/completions", {"prompt": "Once"}, {"choices": [{"text": "upon"}, {"text": "again"}]}),
         ("/v1/messages", {"system": "Be brief", "messages": asked[1:]}, {"type": "message", "content": blocks}),
         ("/v1/responses", {"input": "What is it?"}, {"output": output}),
+        ("/v1/responses", {"instructions": "Be brief", "input": "What is it?"}, {"output": output}),
+        ("/v1/chat/completions", {"messages": asked, "metadata": {"template": "t"}}, chat),
     ]
+    templates = []
     for path, request, response in cases:
         exchange = assemble(_capture(path, request, response))
-        assert _said({"request": request, "response": response}) == (exchange.prompt, exchange.answer), path
+        live = record_of(exchange)
+        assert _said({"request": request, "response": response}) == (live.prompt, live.answer, live.template), path
+        templates.append(live.template)
         assert _said({"request": json.dumps(request), "response": json.dumps(response)})[1] == exchange.answer
+    brief, *_ = templates
+    assert templates == [brief, brief, None, brief, "system:none", brief, "t"]
+
+
+def _asked_by(system: str, prompt: str = "Hi", answer: str = "Yes") -> dict[str, Any]:
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+    return {"request": {"messages": messages}, "response": {"choices": [{"message": {"content": answer}}]}}
+
+
+def test_a_system_prompt_is_one_template_whatever_is_filled_in() -> None:
+    """Dates, numbers and addresses are no part of it: live traffic is redacted first and a log is not."""
+    text = "Today is {}, {}. You help {} at ACME; call {} if need be."
+    days = [
+        ("Monday", "30 November 2026 at 9:15 AM", "ada@example.com", "+49 170 1234567"),
+        ("Tuesday", "1 December 2026 at 10:40 PM", "bob@example.org", "+49 151 7654321"),
+    ]
+    found = set()
+    for filled in days:
+        line = _asked_by(text.format(*filled))
+        found.add(_said(line)[2])
+        kept = Redactor().exchange(assemble(_capture("/v1/chat/completions", line["request"], line["response"])))
+        assert "[EMAIL]" in kept.messages[0].text
+        found.add(record_of(kept).template)
+    assert len(found) == 1
+    assert _said(_asked_by("Answer in five words, and never explain."))[2] not in found
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("Be polite.", "You are a pirate."), ("", "You are a pirate."), ("Be polite.", "")]
+)
+def test_a_changed_system_prompt_is_found(tmp_path: Path, before: str, after: str) -> None:
+    """Replaced, added or taken away: within ten exchanges, though the texts stay what they were."""
+    records = stream(1, 400)
+    rows = [_asked_by(before if n < 350 else after, r.prompt, r.answer) for n, r in enumerate(records)]
+    result = _run(_write(tmp_path / "log.jsonl", rows), "--reference-rows", 300)
+    first = json.loads(result.stdout.splitlines()[0])
+    assert 50 <= first["alarm_at"] < 60
+    assert first["kind"] == "template"
+
+
+def test_system_prompts_that_are_all_different_raise_no_alarm(tmp_path: Path) -> None:
+    """Retrieved context makes each exchange a template of its own: new ones are as usual as those before."""
+    letters = string.ascii_lowercase
+    rows = [
+        _asked_by(f"Use this: {letters[n // 26 % 26]}{letters[n % 26]} {record.answer}", record.prompt, record.answer)
+        for n, record in enumerate(stream(1, 650))
+    ]
+    assert _run(_write(tmp_path / "log.jsonl", rows), "--reference-rows", 300).stdout == ""
 
 
 def test_lines_of_a_training_set_are_read() -> None:

@@ -66,7 +66,7 @@ def test_each_feature_has_its_value() -> None:
         "prompt_language": "en",
         "answer_language": "unknown",
         "answer_json": "text",
-        "template": "none",
+        "template": "system:ebe2cf6b",
         "tool_called": "none",
         "finish_reason": "none",
         "outcome": "complete",
