@@ -32,6 +32,9 @@ DETECTORS = (SEQUENTIAL, *COST)
 REFERENCE_ROWS = 1_000
 EXAMPLE_CHARACTERS = 200
 _RECENT = 200
+_FEWER = 0.2
+"""What is new among the live exchanges must be fewer than this share of what was new among those of the reference to be
+told: short commands repeat each other, whole logs do not."""
 _AT_ONCE = 32
 """Records that are read before they are judged: fewer cost more each, and the alarms are the same."""
 
@@ -65,6 +68,7 @@ class Summary:
     reference_rows: int
     rows: int
     bad_lines: int
+    failed_requests: int
     alarms: int
     cpu_s: float
 
@@ -91,15 +95,23 @@ class Replay:
         self._plan = plan
         self._live = Reader(plan.files)
         self._reference: Reader | None = Reader([plan.reference]) if plan.reference is not None else None
-        self._reference_rows = self._rows = self._alarms = 0
+        self._reference_rows = self._rows = self._alarms = self._repeated = 0
+        self._fresh = 1.0
         self._limits: list[str] = []
         self._began_s = time.process_time()
 
     @property
     def notes(self) -> list[str]:
         """What was odd about the lines and what the reference cannot do, a sentence each."""
-        readers = [self._live] if self._reference is None else [self._reference, self._live]
-        return [*(note for reader in readers for note in reader.notes), *self._limits]
+        out = [note for reader in self._readers for note in reader.notes]
+        if self._rows - self._repeated < _FEWER * self._fresh * self._rows:
+            out.append(f"{self._repeated} of {self._rows} exchanges repeat prompt and answer of the reference: if they"
+                       " are the same ones, give a reference that is no part of the log")  # fmt: skip
+        return [*out, *self._limits]
+
+    @property
+    def _readers(self) -> list[Reader]:
+        return [self._live] if self._reference is None else [self._reference, self._live]
 
     @property
     def summary(self) -> Summary:
@@ -110,7 +122,8 @@ class Replay:
             budget_rows=plan.budget_rows if plan.detector == SEQUENTIAL else None,
             reference_rows=self._reference_rows,
             rows=self._rows,
-            bad_lines=self._live.bad + (self._reference.bad if self._reference else 0),
+            bad_lines=sum(reader.bad for reader in self._readers),
+            failed_requests=sum(reader.failed for reader in self._readers),
             alarms=self._alarms,
             cpu_s=time.process_time() - self._began_s,
         )
@@ -120,6 +133,8 @@ class Replay:
         self._began_s = time.process_time()
         reference, live = self._parted()
         self._reference_rows = len(reference)
+        known = {hash((record.prompt, record.answer)) for record in reference}
+        self._fresh = len(known) / len(reference)
         watcher = self._watcher(reference)
         self._limits = watcher.notes if isinstance(watcher, Detector) else []
         del reference
@@ -131,6 +146,7 @@ class Replay:
                 if len(texts) > _RECENT:
                     texts.popitem(last=False)
                 self._rows += 1
+                self._repeated += hash((record.prompt, record.answer)) in known
                 if alarm:
                     self._alarms += 1
                     yield document_of(alarm, texts)

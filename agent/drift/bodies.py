@@ -3,11 +3,11 @@
 Lives here: `record_from`. Comes in: one parsed line. Goes out: a record, by way of the same `Exchange` and the same
 `record_of` as in the live agent. Must never know: files.
 
-A line is {"prompt", "response"} (or "answer"), or {"request", "response"} with the bodies of OpenAI's chat
-completions, completions or responses, or of Anthropic's messages, or {"messages"} as training sets have them, the last
-one the assistant's (or its text as "response"). "timestamp" (ISO 8601, or unix seconds or
-milliseconds), "user", "conversation", "template", "latency_s", "ttft_s" and "id" may stand beside them; other keys are
-passed over.
+A line is {"prompt", "response"} (or "answer", or "completion"), or {"request", "response"} with the bodies of OpenAI's
+chat completions, completions or responses, or of Anthropic's messages, or {"messages"} as training sets have them, the
+last one the assistant's (or its text as "response"). "timestamp" (ISO 8601, or unix seconds or milliseconds), "user",
+"conversation", "template", "latency_s", "ttft_s", "path", "status" and "id" may stand beside them, and what an export
+says under "trimtab"; other keys are passed over.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from typing import Any
 from agent.drift.records import UNKNOWN_TIME, Record, record_of
 from agent.types import Exchange, InvalidInput, Message, Outcome
 
+
+class Failed(InvalidInput):
+    """A request that failed: an exchange, and no answer to look at."""
+
+
 FORMS = '{"prompt", "response"}, OpenAI or Anthropic bodies {"request", "response"}, or {"messages"} of a training set'
+_ANSWERS = frozenset({"response", "answer", "completion"})
 _CHAT, _COMPLETION = "/v1/chat/completions", "/v1/completions"
 _MILLISECONDS_FROM = 1e11
 """Unix seconds reach this number in the year 5138."""
@@ -29,7 +35,9 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> Record:
-    """One parsed line as a record. Raises InvalidInput saying what is missing."""
+    """One parsed line as a record. Raises Failed for a request that failed, InvalidInput saying what is missing."""
+    if _has_failed(document):
+        raise Failed("this request failed")
     request: dict[str, Any] = {}
     response: dict[str, Any] = {}
     exported, path = _object(document.get("trimtab")), ""
@@ -42,7 +50,7 @@ def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> 
         (messages, answer), path = _taught(document), _CHAT
     else:
         messages = (Message(role="user", text=_text(document, "prompt")),)
-        answer = _text(document, "response" if "response" in document else "answer")
+        answer = _text(document, _answer_key(document))
     return record_of(
         Exchange(
             id=_whole(str(document.get("id") or response.get("id") or fallback_id)),
@@ -67,6 +75,18 @@ def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> 
     )
 
 
+def _has_failed(document: dict[str, Any]) -> bool:
+    """By its status, by what an export says of it, or by an error where the answer would be."""
+    status, said = document.get("status"), document.get("response")
+    if isinstance(status, int) and not isinstance(status, bool) and not 200 <= status < 300:  # HTTP's successes
+        return True
+    if _object(document.get("trimtab")).get("outcome", Outcome.COMPLETE) != Outcome.COMPLETE:
+        return True
+    answer = _object(said)
+    named = answer.get("error") or answer.get("type") == "error" or answer.get("status") == "failed"
+    return bool(named and not answer.get("choices")) or bool(said is None and document.get("error"))
+
+
 def time_of(value: Any) -> tuple[datetime, bool]:
     """The moment, and whether it was written without a time zone (then it is taken as UTC). Raises InvalidInput."""
     if value is None:
@@ -79,6 +99,10 @@ def time_of(value: Any) -> tuple[datetime, bool]:
         return datetime.fromtimestamp(seconds / 1000 if abs(seconds) >= _MILLISECONDS_FROM else seconds, UTC), False
     except (TypeError, ValueError, OverflowError, OSError) as error:
         raise InvalidInput(f'"timestamp" {str(value)[:40]!r} is neither ISO 8601 nor unix seconds') from error
+
+
+def _answer_key(document: dict[str, Any]) -> str:
+    return next((key for key in ("response", "completion") if key in document), "answer")
 
 
 def _text(document: dict[str, Any], key: str) -> str:
@@ -114,8 +138,8 @@ def _messages(request: dict[str, Any]) -> tuple[Message, ...]:
 
 def _taught(document: dict[str, Any]) -> tuple[tuple[Message, ...], str]:
     """A conversation with its answer beside it, or, as in training sets, as its last message."""
-    if "response" in document or "answer" in document:
-        return _messages(document), _text(document, "response" if "response" in document else "answer")
+    if not _ANSWERS.isdisjoint(document):
+        return _messages(document), _text(document, _answer_key(document))
     said = document["messages"]
     if not (isinstance(said, list) and len(said) > 1 and all(isinstance(message, dict) for message in said)):
         raise InvalidInput('"messages" must be a list of at least two objects, the last one the assistant\'s')

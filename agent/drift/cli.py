@@ -58,7 +58,9 @@ def backtest(
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of the random tie-breaking: the same seed, the same alarms.")
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON too.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The summary as JSON instead of a sentence; alarms are JSON always.")
+    ] = False,
 ) -> None:
     """Replay logged exchanges through the drift detector: when would it have raised the alarm, and why?
 

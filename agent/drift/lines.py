@@ -4,7 +4,7 @@ Lives here: `Reader`, which also counts what was wrong. Comes in: files. Goes ou
 Must never know: the detector, or what one line means (`bodies`).
 
 A bad line is counted and passed over, since logs end in the middle of a line; when more than one line in ten is bad,
-this is no log of exchanges, and reading ends.
+this is no log of exchanges, and reading ends. A request that failed is no bad line: it is counted apart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from agent.drift.bodies import record_from, time_of
+from agent.drift.bodies import Failed, record_from, time_of
 from agent.drift.records import UNKNOWN_TIME
 from agent.types import InvalidInput
 
@@ -34,18 +34,22 @@ MOST_BAD = 0.1
 _JUDGED_AFTER = 100
 _GZIP = b"\x1f\x8b"
 _REST_BYTES = 1 << 16
+_IDS = 100_000
+"""So many of the latest ids are remembered, to tell one that comes again."""
 
 
 class Reader:
-    """Iterate to get records, one line in memory at a time; `rows`, `bad` and `notes` say how it went.
+    """Iterate to get records, one line in memory at a time; `rows`, `bad`, `failed` and `notes` say how it went.
 
-    Raises InvalidInput for files that cannot be read, and when more than a tenth of the lines is bad.
+    Raises InvalidInput for files that cannot be read, when more than a tenth of the lines is bad, and when every
+    request failed.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files
-        self.rows = self.bad = self.untimed = self.backwards = self.naive = 0
-        self.first_bad = self._first_backwards = ""
+        self.rows = self.bad = self.failed = self.untimed = self.backwards = self.naive = self.again = 0
+        self.first_bad = self._first_backwards = self._first_again = ""
+        self._ids: dict[str, None] = {}
         self._latest: datetime | None = None
 
     def __iter__(self) -> Iterator[Record]:
@@ -75,6 +79,11 @@ class Reader:
         if self.bad:
             out.append(f"{self.bad} of {self.rows + self.bad} lines are no exchanges and were passed over; the first:"
                        f" {self.first_bad}")  # fmt: skip
+        if self.failed:
+            out.append(f"{self.failed} of {self.rows + self.failed} requests failed and were passed over")
+        if self.again:
+            out.append(f"{self.again} lines bear an id that another bore before, first at {self._first_again}: if"
+                       " these exchanges stand there twice, leave them out, for copies look like drift")  # fmt: skip
         if self.rows and self.untimed == self.rows:
             out.append("no line has a timestamp: onsets are given as rows alone")
         elif self.untimed:
@@ -87,16 +96,31 @@ class Reader:
         return out
 
     def _taken(self, name: str, number: int, line: bytes) -> Record | None:
+        fallback = f"{Path(name).name}:{number}"
         try:
             document = _parsed(line)
-            record = record_from(document, fallback_id=f"{Path(name).name}:{number}", seq=number)
+            record = record_from(document, fallback_id=fallback, seq=number)
+        except Failed:
+            self.failed += 1
+            return None
         except InvalidInput as error:
             self.bad += 1
             self.first_bad = self.first_bad or f"{name}, line {number}: {error}"
             return None
         self.rows += 1
         self._clock(record.at, document.get("timestamp"), f"{name}, line {number}")
+        if record.id != fallback:
+            self._name(record.id, f"{name}, line {number}")
         return record
+
+    def _name(self, id_: str, where: str) -> None:
+        if id_ in self._ids:
+            self.again += 1
+            self._first_again = self._first_again or where
+            return
+        self._ids[id_] = None
+        if len(self._ids) > _IDS:
+            del self._ids[next(iter(self._ids))]
 
     def _clock(self, at: datetime, written: Any, where: str) -> None:
         if at == UNKNOWN_TIME:
@@ -114,6 +138,8 @@ class Reader:
         if (final or lines == _JUDGED_AFTER) and self.bad > MOST_BAD * lines:
             msg = f"{self.bad} of {lines} lines are no exchanges, more than one in ten; the first: {self.first_bad}"
             raise InvalidInput(msg)
+        if final and self.failed and not self.rows:
+            raise InvalidInput(f"all {self.failed} requests in {self._files[0]} failed: there is no answer to look at")
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

@@ -163,6 +163,43 @@ def test_few_bad_lines_are_counted_and_told(tmp_path: Path) -> None:
     assert notes == [f"note: 1 of 401 lines are no exchanges and were passed over; the first: {first}"]
 
 
+def _failed(n: int) -> dict[str, Any]:
+    """A request that failed, in one of the ways in which logs say so."""
+    ways: list[dict[str, Any]] = [
+        {"response": {"error": {"message": "rate limit"}}, "status": 429},
+        {"response": {"type": "error", "error": {"type": "overloaded_error"}}},
+        {"response": {"status": "failed", "output": []}},
+        {"response": None, "error": "timeout"},
+        {"response": {"choices": []}, "status": 500},
+        {"response": {"choices": [{"message": {"content": "ha"}}]}, "trimtab": {"outcome": "client_gone"}},
+    ]
+    return {"request": {"messages": [{"role": "user", "content": "x"}]}, **ways[n % len(ways)]}
+
+
+def test_failed_requests_are_passed_over(tmp_path: Path) -> None:
+    """However many: they are counted apart and told; the alarms are those without them. Nothing else is refused."""
+    good: list[Any] = [_short(record) for record in stream(1, 400, change_at=340)]
+    mixed = [row for n, line in enumerate(good) for row in ([_failed(n), line] if n % 3 == 0 else [line])]
+    alone = _run(_write(tmp_path / "good.jsonl", good), "--reference-rows", 300)
+    result = _run(_write(tmp_path / "mixed.jsonl", mixed), "--reference-rows", 300, "--json")
+    assert result.stdout == alone.stdout != ""
+    note, summary = result.stderr.splitlines()
+    assert note == "note: 134 of 534 requests failed and were passed over"
+    assert (json.loads(summary)["failed_requests"], json.loads(summary)["bad_lines"]) == (134, 0)
+    with pytest.raises(InvalidInput, match=r"all 6 requests in .*failed: there is no answer"):
+        _run(_write(tmp_path / "none.jsonl", [_failed(n) for n in range(6)]))
+
+
+def test_copies_are_told(tmp_path: Path) -> None:
+    """A log that is held against itself, and ids that come again, are said; they say what to do."""
+    rows = [{"prompt": f"what is {n}?", "response": f"it is {n}", "id": n % 150 + 1} for n in range(200)]
+    log = _write(tmp_path / "log.jsonl", rows)
+    notes = _run(log, "--reference", log).stderr
+    assert "200 of 200 exchanges repeat prompt and answer of the reference" in notes
+    assert f"50 lines bear an id that another bore before, first at {log}, line 151" in notes
+    assert "repeat" not in _run(log, "--reference-rows", 100).stderr
+
+
 def test_clocks_are_read_and_their_oddities_told(tmp_path: Path) -> None:
     """ISO, naive, unix seconds and milliseconds name the same moment; naive, missing and backward ones are told."""
     stamps: list[Any] = ["2026-11-01T01:00:00+01:00", "2026-11-01T00:00:00", 1793491200, 1793491200000, 0.5, None]
