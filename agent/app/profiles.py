@@ -8,8 +8,7 @@ Must never know: the watch loop, what anybody does about a distance.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,8 @@ import typer
 from agent.types import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agent.drift.distances import Distance
 
 _HOURS = 24
@@ -28,7 +29,7 @@ _HOURS = 24
 def profile(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="JSON lines of a training set (gzip is fine), or a profile file."),
+        typer.Argument(metavar="[FILE]", help="JSON lines (gzip is fine; - is stdin), or a profile file."),
     ] = None,
     settings: Annotated[
         Path | None, typer.Option("--settings", "-s", help="Without FILE: the agent whose stored traffic is profiled.")
@@ -40,26 +41,36 @@ def profile(
     against: Annotated[
         Path | None, typer.Option(help="A reference, as FILE: say how far the profile is from it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Distances as JSON lines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Distances as JSON lines instead of a table.")] = False,
 ) -> None:
     """Profile a training set or stored traffic: a standard whylogs file, and distances with 95 % intervals.
 
-    Lines of a training set are {"prompt": ..., "answer": ...} or {"messages": [...]}. Times are ISO 8601, UTC when they
-    name no zone. With `--out ref.bin`, put `profile: {reference: ref.bin}` into the settings to measure from it.
+    A line is {"prompt": ..., "answer": ...}, {"messages": [...]} as training sets have it, or {"request": {...},
+    "response": {...}} as `trimtab export` and logs do: of all of them prompt and answer are profiled. Times are
+    ISO 8601, UTC when they name no zone. With `--out ref.bin`, put `profile: {reference: ref.bin}` into the settings to
+    measure from it.
     """
+    from agent.app.references import read_pairs
     from agent.drift.distances import distances
     from agent.profile.reference import profile_of_file
 
     if out is None and against is None:
         raise InvalidInput("say what the profile is for: --out FILE to keep it, --against FILE to compare it")
+    if out is not None and not (out.name and out.parent.is_dir()):
+        raise InvalidInput(f"--out {out}: there is no folder {out.parent}; make it, or name a file in another one")
     if file is not None and (since or until or version):
         raise InvalidInput("--since, --until and --version choose stored traffic: leave them out, or leave FILE out")
-    made, rows = profile_of_file(file) if file is not None else _traffic(settings, since, until, version)
+
+    def read(path: Path) -> Iterator[tuple[str, str]]:
+        return read_pairs(path, lambda loss: typer.echo(f"note: {loss}", err=True))
+
+    made, rows = profile_of_file(file, read) if file is not None else _traffic(settings, since, until, version)
     typer.echo(f"{rows} rows profiled, {len(made)} bytes", err=True)
     if out is not None:
         _write(out, made)
+        typer.echo(f"written to {out}", err=True)
     if against is not None:
-        found = distances(profile_of_file(against)[0], made)
+        found = distances(profile_of_file(against, read)[0], made)
         typer.echo("\n".join(json.dumps(asdict(d)) for d in found) if as_json else _table(found))
 
 
@@ -90,12 +101,13 @@ def _time(text: str) -> datetime:
 
 def _write(out: Path, data: bytes) -> None:
     """Whole or not at all."""
+    scratch = out.with_name(out.name + ".part")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=out.parent, prefix=out.name, delete=False) as part:
-            part.write(data)
-        os.replace(part.name, out)  # noqa: PTH105 - the name is a string here
+        scratch.write_bytes(data)
+        scratch.replace(out)
     except OSError as error:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
         raise InvalidInput(f"{out} cannot be written ({error.strerror}): choose another place") from error
 
 

@@ -1,18 +1,20 @@
 """The reference of a version: where it lies, that it is here, and what stands in it.
 
-Lives here: `References`, which has a version's folder brought before it looks; `reference_path`, `read_reference`.
-Comes in: settings, the adapters that the store knows, JSON lines. Goes out: a path, or records.
+Lives here: `References`, which has a version's folder brought before it looks; `reference_path`, `read_reference`;
+`read_pairs`, where the reader of logs meets the profiles.
+Comes in: settings, the adapters that the store knows, JSON lines. Goes out: a path, records, or pairs of texts.
 Must never know: what is compared with a reference, or learnt from it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from agent.drift.lines import Reader
 from agent.drift.records import Record
 from agent.settings import Settings
 from agent.store import Store
@@ -70,6 +72,18 @@ def read_reference(path: Path) -> list[Record]:
             f"reference {path} is not JSON lines with prompt and answer ({error}): record it again or unset `reference`"
         )
         raise InvalidInput(msg) from error
+
+
+def read_pairs(path: Path, tell: Callable[[str], object] = bool) -> Iterator[tuple[str, str]]:
+    """Prompts and answers of JSON lines in any form that `trimtab backtest` reads; `tell` hears what was passed over.
+
+    Raises InvalidInput.
+    """
+    reader = Reader([path])
+    for record in reader:
+        yield record.prompt, record.answer
+    for loss in reader.losses:
+        tell(loss)
 
 
 def record_of_item(item: dict[str, Any], number: int = 0) -> Record:

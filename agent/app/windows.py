@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from agent.app.references import References
+from agent.app.references import References, read_pairs
 from agent.drift.distances import distances
 from agent.profile.features import features
 from agent.profile.profiler import Profiler
@@ -127,7 +127,7 @@ class Windows:
             path = self._settings.profile.reference or self._references.path(version, at)
             language = self._settings.profile.language
             try:
-                self._origins[version] = profile_of_file(path, language=language)[0] if path else b""
+                self._origins[version] = profile_of_file(path, read_pairs, language=language)[0] if path else b""
             except InvalidInput as fault:
                 self._origins[version] = b""
                 self._store.record("reference", f"distances start from the first window: {fault}", at)

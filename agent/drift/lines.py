@@ -73,14 +73,20 @@ class Reader:
         self._judge(final=True)
 
     @property
-    def notes(self) -> list[str]:
-        """What a person should know about these lines; a sentence each."""
+    def losses(self) -> list[str]:
+        """What was passed over; a sentence each."""
         out = []
         if self.bad:
             out.append(f"{self.bad} of {self.rows + self.bad} lines are no exchanges and were passed over; the first:"
                        f" {self.first_bad}")  # fmt: skip
         if self.failed:
             out.append(f"{self.failed} of {self.rows + self.failed} requests failed and were passed over")
+        return out
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know about these lines; a sentence each."""
+        out = self.losses
         if self.again:
             out.append(f"{self.again} lines bear an id that another bore before, first at {self._first_again}: if"
                        " these exchanges stand there twice, leave them out, for copies look like drift")  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import col, select
 
+from agent.app.archive import line
 from agent.app.profiles import profile
 from agent.app.watch import Watch
 from agent.settings import Settings
@@ -28,9 +29,12 @@ def _set(path: Path, verb: str) -> Path:
 def test_a_profile_is_kept_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file is written whole; another set is compared with it, and what differs stands first, away from 0."""
     out = tmp_path / "deep" / "ref.bin"
+    with pytest.raises(InvalidInput, match=r"there is no folder .*deep; make it"):
+        profile(_set(tmp_path / "a.jsonl", "turn on"), out=out)
+    out.parent.mkdir()
     profile(_set(tmp_path / "a.jsonl", "turn on"), out=out)
     assert [path.name for path in out.parent.iterdir()] == ["ref.bin"]
-    capsys.readouterr()
+    assert f"written to {out}" in capsys.readouterr().err
     profile(_set(tmp_path / "b.jsonl", "please SWITCH OFF"), against=out, as_json=True)
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     ks = {row["feature"]: row for row in found if row["measure"] == "ks"}
@@ -56,8 +60,35 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "home" / "trimtab.db").touch()
     with pytest.raises(InvalidInput, match="is no time"):
         profile(settings=settings, since="yesterday", out=tmp_path / "x")
-    with pytest.raises(InvalidInput, match="cannot be written"):
+    with pytest.raises(InvalidInput, match="there is no folder"):
         profile(file, out=file / "x")
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        profile(file, out=tmp_path / "home")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_what_export_writes_is_profiled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines of an export, of an app that logs OpenAI bodies, and of a training set with the same texts: one profile."""
+    pairs = [(f"lamp {n}", "done") for n in range(6)]
+    exported = [
+        line(
+            Exchange(
+                id=str(n), worker="w", seq=n, started_at=START, path="/v1/chat/completions", alias="a", version="v",
+                status=200, outcome=Outcome.COMPLETE, messages=(Message(role="user", text=asked),), answer=said,
+            )
+        )
+        for n, (asked, said) in enumerate(pairs)
+    ]  # fmt: skip
+    logged = [{"request": row["request"], "response": row["response"]} for row in exported]
+    failed = {"request": {"messages": [{"role": "user", "content": "x"}]}, "response": {"error": "x"}, "status": 500}
+    taught = [{"prompt": asked, "completion": said} for asked, said in pairs]
+    made = []
+    for name, rows in (("exported", exported), ("logged", [*logged, failed]), ("taught", taught)):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+        profile(tmp_path / name, out=tmp_path / "out.bin")
+        made.append((tmp_path / "out.bin").read_bytes())
+    assert made[0] == made[1] == made[2]
+    assert "note: 1 of 7 requests failed and were passed over" in capsys.readouterr().err
 
 
 def test_the_watch_loop_keeps_slices_and_outlives_a_bad_reference(tmp_path: Path) -> None:

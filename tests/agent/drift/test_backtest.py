@@ -277,12 +277,12 @@ def test_a_system_prompt_is_one_template_whatever_is_filled_in() -> None:
     ("before", "after"), [("Be polite.", "You are a pirate."), ("", "You are a pirate."), ("Be polite.", "")]
 )
 def test_a_changed_system_prompt_is_found(tmp_path: Path, before: str, after: str) -> None:
-    """Replaced, added or taken away: within ten exchanges, though the texts stay what they were."""
+    """Replaced, added or taken away: within some twenty exchanges, though the texts stay what they were."""
     records = stream(1, 400)
     rows = [_asked_by(before if n < 350 else after, r.prompt, r.answer) for n, r in enumerate(records)]
     result = _run(_write(tmp_path / "log.jsonl", rows), "--reference-rows", 300)
     first = json.loads(result.stdout.splitlines()[0])
-    assert 50 <= first["alarm_at"] < 60
+    assert 50 <= first["alarm_at"] < 75
     assert first["kind"] == "template"
 
 

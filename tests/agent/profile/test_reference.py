@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.app.references import read_pairs
 from agent.profile.profiler import Profiler
 from agent.profile.reading import read_view
 from agent.profile.reference import TEXT_FEATURES, profile_of_file, profile_of_traffic
@@ -45,30 +46,30 @@ def test_every_form_of_a_training_set_is_read(tmp_path: Path) -> None:
     ]
     forms[3].write_bytes(gzip.compress(forms[0].read_bytes()))
     for form in forms:
-        profile, rows = profile_of_file(form)
+        profile, rows = profile_of_file(form, read_pairs)
         assert (rows, mean(profile, "prompt_chars"), mean(profile, "answer_words")) == (5, 14, 2)
         assert set(read_view(profile).get_columns()) == {feature.name for feature in TEXT_FEATURES}
 
 
 def test_a_profile_file_is_taken_as_it_is(tmp_path: Path) -> None:
     """What was written before is read back, with its number of rows."""
-    made, _ = profile_of_file(lines(tmp_path / "a.jsonl", [*PAIRS]))
+    made, _ = profile_of_file(lines(tmp_path / "a.jsonl", [*PAIRS]), read_pairs)
     (tmp_path / "ref.bin").write_bytes(made)
-    assert profile_of_file(tmp_path / "ref.bin") == (made, 5)
+    assert profile_of_file(tmp_path / "ref.bin", read_pairs) == (made, 5)
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"", "no rows"),
-        (b'{"prompt": "x"}', "line 1: give an object with prompt and answer"),
+        (b'{"prompt": "x"}', "line 1: .response. must be a text"),
         (b'{"prompt": "x", "answer": 3}', "line 1"),
         (b'{"messages": [{"role": "user", "content": "x"}]}', "line 1"),
         (b'{"messages": []}', "line 1"),
         (b"[1]", "line 1"),
         (b'{"prompt": "x", "answer": "y"}\nnot json', "line 2"),
-        (b"\xff\xfe", "neither"),
-        (b"\x1f\x8bxx", "neither"),
+        (b"\xff\xfe", "line 1: not JSON"),
+        (b"\x1f\x8bxx", "gzip stream is broken"),
         (b"WHY2\x00\x00", "version 2"),
         (Profiler().serialize()[:200], "damaged"),
     ],
@@ -78,7 +79,7 @@ def test_other_files_are_refused_in_one_sentence(tmp_path: Path, content: bytes,
     path = tmp_path / "x.jsonl"
     path.write_bytes(content)
     with pytest.raises(InvalidInput, match=says) as found:
-        profile_of_file(path)
+        profile_of_file(path, read_pairs)
     assert "\n" not in str(found.value)
     assert str(path) in str(found.value)
 
@@ -86,7 +87,7 @@ def test_other_files_are_refused_in_one_sentence(tmp_path: Path, content: bytes,
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """A path without a file is the caller's fault."""
     with pytest.raises(InvalidInput, match="cannot be read"):
-        profile_of_file(tmp_path / "none.jsonl")
+        profile_of_file(tmp_path / "none.jsonl", read_pairs)
 
 
 def test_a_stretch_of_traffic_is_a_reference(tmp_path: Path) -> None:
