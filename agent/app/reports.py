@@ -18,13 +18,14 @@ from sqlmodel import col, select
 
 from agent.app.references import read_reference, reference_path
 from agent.app.steer import onset_rowid
+from agent.drift.records import Record
 from agent.drift.report import build_report
-from agent.profile.features import features
+from agent.profile.features import features, features_of_texts
 from agent.settings import Settings
 from agent.store import Store
 from agent.store.objects import Missing, Objects, Taken
 from agent.store.tables import AlarmRow
-from agent.types import Exchange, InvalidInput, Message, Outcome, TrimtabError
+from agent.types import Exchange, InvalidInput, TrimtabError
 
 ROWS = 1000
 FAILED = "failed"
@@ -51,7 +52,7 @@ class Reports:
         name = f"alarm-{alarm.rowid}.html"
         page = self._settings.home / "reports" / name
         try:
-            build_report(*self._rows(alarm), page)
+            self._build(alarm, page, now)
             self._share(page, now)
         except TrimtabError as fault:
             self._store.record("report", f"no Evidently report for alarm {alarm.rowid}: {fault}", now)
@@ -75,7 +76,9 @@ class Reports:
         window = mine[-rows:]
         onset = window[0][0] - 1 if window else last
         page = self._settings.home / "reports" / f"now-{last}.html"
-        build_report(self._reference(version, onset, now), [_row(e) for _, e in window], page)
+        source, reference = self._reference(version, onset)
+        found = [exchange for _, exchange in window]
+        build_report(reference, [_row(e) for e in found], page, self._about(version, source, found, now))
         return page
 
     def _share(self, page: Path, now: datetime) -> None:
@@ -91,21 +94,39 @@ class Reports:
         except TrimtabError as fault:
             self._store.record("report", f"{page.name} is shown only by the process that made it: {fault}", now)
 
-    def _rows(self, alarm: AlarmRow) -> tuple[Sequence[Mapping[str, object]], Sequence[Mapping[str, object]]]:
-        """Feature rows of the reference and of what came since the onset."""
+    def _build(self, alarm: AlarmRow, page: Path, now: datetime) -> None:
+        """The report of an alarm: its reference, and what came since the onset."""
         onset = onset_rowid(alarm)
-        after = self._store.exchanges_after(onset, ROWS)
-        window = [e for _, e in after if e.version == alarm.version and e.profiled]
-        return self._reference(alarm.version, onset, alarm.at), [_row(e) for e in window]
+        window = [e for _, e in self._store.exchanges_after(onset, ROWS) if e.version == alarm.version and e.profiled]
+        source, reference = self._reference(alarm.version, onset)
+        about = self._about(alarm.version, source, window, now) | {"alarm": f"{alarm.at.isoformat()}, {alarm.reason}"}
+        build_report(reference, [_row(e) for e in window], page, about)
 
-    def _reference(self, version: str, onset: int, at: datetime) -> Sequence[Mapping[str, object]]:
-        """Feature rows of the version's reference; where it brings none, of what came before `onset`."""
+    def _about(
+        self, version: str, source: str, window: Sequence[Exchange], now: datetime
+    ) -> dict[str, str | int | None]:
+        """What stands above the page; texts but for the numbers that `build_report` adds."""
+        times = [exchange.started_at.isoformat() for exchange in window]
+        return {
+            "alias": self._settings.alias,
+            "version": version,
+            "reference": source,
+            "window_from": min(times, default=None),
+            "window_to": max(times, default=None),
+            "made": now.isoformat(timespec="seconds"),
+            "alarm": None,
+        }
+
+    def _reference(self, version: str, onset: int) -> tuple[str, Sequence[Mapping[str, object]]]:
+        """What the reference is, and its feature rows: the version's own; else what came before `onset`."""
         path = reference_path(self._settings, self._store, version)
         if path is not None:
-            records = read_reference(path)[:ROWS]
-            return [_row(_as_exchange(r.id, r.prompt, r.answer, self._settings.alias, version, at)) for r in records]
+            records = read_reference(path)
+            some = f"{path}, the first {ROWS} of {len(records)} rows" if len(records) > ROWS else str(path)
+            return some, [_row_of(record) for record in records[:ROWS]]
         before = self._store.exchanges_after(max(0, onset - ROWS), ROWS)
-        return [_row(e) for r, e in before if r <= onset and e.version == version and e.profiled]
+        rows = [_row(e) for r, e in before if r <= onset and e.version == version and e.profiled]
+        return "what this version answered just before", rows
 
 
 def shared(objects: Objects | None, settings: Settings, name: str) -> bytes | None:
@@ -129,9 +150,8 @@ def _row(exchange: Exchange) -> Mapping[str, object]:
     return {**found.numbers, **found.labels}
 
 
-def _as_exchange(identity: str, prompt: str, answer: str, alias: str, version: str, at: datetime) -> Exchange:
-    """A reference record has texts only; the rest of the row is empty, and what is empty does not drift."""
-    return Exchange(
-        id=identity, worker="reference", seq=0, started_at=at, path="", alias=alias, version=version, status=200,
-        outcome=Outcome.COMPLETE, messages=(Message(role="user", text=prompt),), answer=answer,
-    )  # fmt: skip
+def _row_of(record: Record) -> Mapping[str, object]:
+    """A reference record has texts, and a template perhaps; what it lacks is no column, hence does not drift."""
+    found = features_of_texts(record.id, record.prompt, record.answer)
+    named = {} if record.template is None else {"template": record.template}
+    return {**found.numbers, **found.labels, **named}

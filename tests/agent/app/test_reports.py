@@ -19,6 +19,7 @@ from agent.types import Exchange, InvalidInput, Message, Outcome
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Rows = Sequence[Mapping[str, object]]
+About = Mapping[str, str | int | None]
 
 
 def _exchange(seq: int, version: str = "home-v1") -> Exchange:
@@ -41,10 +42,10 @@ def test_on_demand_the_newest_of_the_champion_are_compared(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The window holds the champion's newest exchanges, the reference those before; neither holds another version's."""
-    seen: list[tuple[Rows, Rows]] = []
+    seen: list[tuple[Rows, Rows, About]] = []
 
-    def build(reference: Rows, window: Rows, out_html: Path) -> Path:
-        seen.append((reference, window))
+    def build(reference: Rows, window: Rows, out_html: Path, about: About) -> Path:
+        seen.append((reference, window, about))
         return out_html.with_suffix(".json")
 
     monkeypatch.setattr(reports, "build_report", build)
@@ -52,9 +53,35 @@ def test_on_demand_the_newest_of_the_champion_are_compared(
     store.add_exchanges([_exchange(n, "home-v1" if n % 2 else "home-v2") for n in range(1, 101)])
     page = Reports(Settings.model_validate({"home": tmp_path}), store).now(20, NOW)
     assert page == tmp_path / "reports" / "now-100.html"
-    reference, window = seen[0]
+    reference, window, about = seen[0]
     assert [row["prompt_chars"] for row in window] == list(range(61, 100, 2))
     assert [row["prompt_chars"] for row in reference] == list(range(1, 61, 2))
+    assert (about["alias"], about["version"], about["alarm"]) == ("home", "home-v1", None)
+    assert (about["window_from"], about["window_to"]) == ("2026-01-01T00:01:01+00:00", "2026-01-01T00:01:39+00:00")
+    assert about["reference"] == "what this version answered just before"
+
+
+def test_a_reference_file_is_compared_in_what_it_has(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts alone, so no column of it says that there was no template or no end; the page says which file it is."""
+    seen: list[tuple[Rows, About]] = []
+
+    def build(reference: Rows, _window: Rows, out_html: Path, about: About) -> Path:
+        seen.append((reference, about))
+        return out_html.with_suffix(".json")
+
+    monkeypatch.setattr(reports, "build_report", build)
+    file = tmp_path / "reference.jsonl"
+    file.write_text('{"prompt": "lamp", "answer": "on"}\n')
+    monkeypatch.setattr(reports, "reference_path", lambda *_: file)
+    store.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=NOW))
+    store.add_exchanges([_exchange(n) for n in range(1, 31)])
+    Reports(Settings.model_validate({"home": tmp_path}), store).now(20, NOW)
+    ((row,), about) = seen[0]
+    assert row["prompt_chars"] == 4
+    assert {"template", "finish_reason", "tools_offered"}.isdisjoint(row)
+    assert about["reference"] == str(file)
 
 
 def test_too_little_is_refused(store: Store, tmp_path: Path) -> None:
@@ -74,7 +101,8 @@ def test_a_report_is_shown_by_every_process_of_the_database(
     """Made by whoever decides then, and made again after a crash before the commit: the object store has the later."""
     pages = iter([b"first", b"second"])
 
-    def build(_reference: Rows, _window: Rows, out_html: Path) -> Path:
+    def build(_reference: Rows, _window: Rows, out_html: Path, about: About) -> Path:
+        assert about["alarm"] == "2026-01-01T00:00:00+00:00, new words"
         out_html.parent.mkdir(exist_ok=True)
         out_html.write_bytes(next(pages))
         return out_html.with_suffix(".json")
