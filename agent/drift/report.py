@@ -35,7 +35,10 @@ HEADLINE = (
 )
 _ABOUT = "about.json"
 _BODY = "<body>"
-_STYLE = "font: 15px/1.5 sans-serif; max-width: 60em; margin: 1em auto; padding: 1em; border: 1px solid #999; color: #111; background: #fff;"
+_STYLE = (
+    "font: 15px/1.5 sans-serif; max-width: 60em; margin: 1em auto; padding: 1em; border: 1px solid #999;"
+    " color: #111; background: #fff"
+)
 _ENVIRONMENT = {"DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 
 

@@ -5,7 +5,7 @@ Comes in: the bytes of a batch, and the present time. Goes out: offers, and what
 Must never know: HTTP, the store, what an answer means.
 
 The long form holds whole bodies: {"request": {...}, "response": {...}}. The short form holds texts:
-{"prompt": "...", "response": "..."}. Both may add id, timestamp, path, alias, version, user, conversation,
+{"prompt": "...", "response": "..."}. Both may add id, timestamp, path, alias, version, user, conversation, template,
 latency_s, ttft_s and status; other keys are left alone, because log shippers add their own.
 """
 
@@ -126,6 +126,7 @@ def _offer(at: int, line: Mapping[str, Any], name: str, now: float) -> Offer:
             version=_name(line, "version"),
             status=_status(line),
             total_s=_seconds(line, "latency_s") or 0.0,
+            template=template if isinstance(template := line.get("template"), str) else None,
         ),
         ttft_s=ttft_s,
         streamed=ttft_s is not None or request.get("stream") is True,

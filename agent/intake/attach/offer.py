@@ -61,11 +61,13 @@ def captured(
     status: int = 200,
     outcome: str = "complete",
     total_s: float = 0.0,
+    template: str | None = None,
 ) -> Capture:
     """The two bodies as the tap would have copied them; `started_at` in unix seconds."""
+    headers = {} if template is None else {"x-trimtab-template": template}
     return Capture(
         worker="", seq=0, started_at=started_at, method="POST", path=path, alias=alias, version=version, status=status,
-        outcome=outcome, headers={}, request=_bytes(request), response=_bytes(response), marks=(), request_cut=0,
+        outcome=outcome, headers=headers, request=_bytes(request), response=_bytes(response), marks=(), request_cut=0,
         response_cut=0, total_us=round(total_s * 1e6), dropped=0,
     )  # fmt: skip
 

@@ -71,8 +71,9 @@ def test_a_long_line_becomes_the_exchange_a_tap_would_have_made(reception: Recep
 
 def test_a_short_line_is_enough(reception: Reception) -> None:
     """Two texts must make an exchange of the agent's own alias, now."""
-    reception.hand_in(SHORT, {**SHORT, "alias": "office", "version": "office-v2"})
+    reception.hand_in(SHORT, {**SHORT, "alias": "office", "version": "office-v2", "template": "t"})
     first, second = reception.stored()
+    assert (first.origin, second.origin) == (None, "t")  # nobody knows the system message of two texts
     assert (first.prompt, first.answer, first.alias, first.version) == ("Lights on", "Done.", "home", "home")
     assert first.started_at == START
     assert (second.alias, second.version) == ("office", "office-v2")
