@@ -101,6 +101,7 @@ class Pool:
         """P-values (n, s) in (0, 1) of some records in turn, small where a score is higher than most; takes them in.
 
         Each is ranked among all taken in before it, those that stand before it here included. `ties` uniform (n, s).
+        While all that came stand at one level there is nothing to bet on but dice: nan.
         """
         upto = np.cumsum(self.counts, axis=1, dtype=np.int32)
         places = np.maximum(levels, 0) + self._first
@@ -115,7 +116,17 @@ class Pool:
         before = known + np.cumsum(there, axis=0) - there
         p = (greater + ties * (equal + 1)) / (before + 1)
         self.add(levels)
-        return np.where(there, np.clip(p, 1e-12, 1 - 1e-12), np.nan)
+        return np.where(there & (equal < before), np.clip(p, 1e-12, 1 - 1e-12), np.nan)
+
+    def standing(self, levels: NDArray[np.intp]) -> NDArray[np.float64]:
+        """How far the middle of some records (n, s) stands from that of all, in standard errors (s,), by ranks."""
+        upto, n = np.cumsum(self.counts, axis=1), np.maximum((levels >= 0).sum(axis=0), 1)
+        places = np.maximum(levels, 0) + self._first
+        middle = (upto.ravel()[places] - self.counts.ravel()[places] / 2) / np.maximum(upto[:, -1], 1)
+        share = self.counts / np.maximum(upto[:, -1:], 1)
+        spread = np.sqrt(np.maximum((1 - np.power(share, 3).sum(axis=1)) / 12, 1e-9))  # of mid-ranks with ties
+        far = np.where(levels >= 0, middle - 0.5, 0.0).sum(axis=0) / n
+        return np.asarray(far / spread * np.sqrt(n))
 
     def levels(self) -> NDArray[np.int32]:
         """How many stood at each level (s, 512): all there is to keep."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.drift.bets import Evidence
-from agent.drift.scores import COMPOSED, RANKED
+from agent.drift.scores import BY_ITSELF, COMPOSED, RANKED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agent.drift.conformal import Grid, Pool
     from agent.drift.dependence import Kin
     from agent.drift.learner import Learner
+    from agent.drift.neighbours import Course
     from agent.drift.scores import Scorer
     from agent.drift.seasons import Seasons
     from agent.drift.units import Units
@@ -41,6 +42,9 @@ PRIOR = {
 promise. Against equal ones the others pay a fifth of a nat, in units half a nat (README, Where the evidence goes)."""
 UPWARD = np.array([name in (*COMPOSED, ALL[-1]) for name in ALL])
 """Which scores only bet on being high: what is new is further from the reference."""
+
+NEEDS_TABLES = np.array([name not in (*BY_ITSELF, "template.rarity") for name in ALL])
+"""Which scores compare a text's words with those of the counted half, or of what came lately."""
 
 
 def shares(names: tuple[str, ...]) -> NDArray[np.float64]:
@@ -69,7 +73,10 @@ class Seen:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Core:
-    """`usual` and `spread` (s,) are mean and deviation of all scores over the calibration half."""
+    """`usual` and `spread` (s,) are mean and deviation of all scores over the calibration half.
+
+    `course` is kept while nobody is named and neighbours do not seem to be alike; None otherwise.
+    """
 
     alias: str
     version: str
@@ -88,6 +95,7 @@ class Core:
     units: Units
     usual: NDArray[np.float64]
     spread: NDArray[np.float64]
+    course: Course | None = None
     bets: Evidence = field(default_factory=evidence)
     recent: deque[Seen] = field(default_factory=lambda: deque(maxlen=RECENT))
     rows: int = 0

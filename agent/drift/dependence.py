@@ -44,8 +44,9 @@ _CAUTION, _IN_THE_DARK = 1.25, 3.0
 more where nobody knows the users, for then it is all that stands between a burst and an alarm."""
 _LITTLE = 0.1
 """Mean excess of the design effects over 1 that is not worth another name."""
-_RARE, _AGAIN_ROWS, _SURELY = 0.02, 50, 3.0
-"""Words of at most this share of the records; within how many rows they come again; standard deviations from chance."""
+_THREADS, _THREAD_SHARE, _THREAD_CAUTION, _THREAD_LEAST = (25, 50, 100, 200), 0.9, 2.0, 6.0
+"""Neighbours so far apart, of what share of the scores the design effect over them counts for all, how much larger it
+is taken, and the least where it was found out too late to be measured."""
 _ENOUGH_ROWS = 1_000
 """A reference of fewer rows shows too little of how alike neighbours are: all scores are slowed by what it lacks."""
 _CLEAR = 3.0
@@ -113,7 +114,10 @@ def measure(
     sums, stakes = _runs(z, keys, known)
     caution = _CAUTION if any(key is not None for key in keys) else _IN_THE_DARK
     slow = _design_effect(sums, stakes, random, caution, gathered=gathered)
-    return Dependence(kin, np.maximum(slow, _ENOUGH_ROWS / len(z)) if gathered else slow, known.together)
+    if gathered:
+        threads = _thread_effect(z) * max(1.0, _ENOUGH_ROWS / len(z))
+        slow = np.maximum(slow, max(_THREAD_CAUTION * threads, _ENOUGH_ROWS / len(z)))
+    return Dependence(kin, slow, known.together)
 
 
 def unexplained(z: Numbers, found: Dependence, random: np.random.Generator) -> bool:
@@ -127,30 +131,6 @@ def unexplained(z: Numbers, found: Dependence, random: np.random.Generator) -> b
 
 def _excess(slow: Numbers, caution: float) -> float:
     return float(np.maximum(slow / caution - 1, 0).mean())
-
-
-def gather(words: Sequence[NDArray[np.uint16]], season: NDArray[np.intp], random: np.random.Generator) -> bool:
-    """Do words come again sooner, from the places (n,) of each record's words, than in any order within the seasons?
-
-    Conversations that run side by side spread one topic over hundreds of records: too thin for sums over blocks, and
-    still what one half of them teaches would be tested on the other.
-    """
-    word, record = np.concatenate(words).astype(np.int64), np.repeat(np.arange(len(words)), [w.size for w in words])
-    rare = np.bincount(word, minlength=1)[word] <= max(2.0, _RARE * len(words))
-    word, record = word[rare], record[rare]
-
-    def again(place: NDArray[np.intp]) -> int:
-        where = np.sort(word * len(words) + place[record])
-        return int(((np.diff(where) <= _AGAIN_ROWS) & (np.diff(where // len(words)) == 0)).sum())
-
-    chance = []
-    for _ in range(_SHUFFLES):
-        place = np.arange(len(words))
-        for s in np.unique(season):
-            mine = np.flatnonzero(season == s)
-            place[mine] = random.permutation(mine)
-        chance.append(again(place))
-    return bool(again(np.arange(len(words))) - np.mean(chance) > _SURELY * max(float(np.std(chance)), 1.0))
 
 
 def _kinship(z: Numbers, keys: Sequence[str | None]) -> Numbers:
@@ -238,6 +218,19 @@ def _design_effect(
     return np.maximum(slow, 1.0)
 
 
+def _thread_effect(z: Numbers) -> float:
+    """The design effect of neighbours up to 25 to 200 rows apart, as nine in ten of the scores (n, s) have at most."""
+    n, most = len(z), 1.0
+    sums, row = np.vstack([np.zeros(z.shape[1]), np.cumsum(z, axis=0)]), np.arange(n)
+    for span in _THREADS:
+        if _BLOCKS_AT_LEAST / 2 * span <= n:
+            end = np.minimum(row + 1 + span, n)
+            pairs = float((end - row - 1).sum())  # in any order two records have a product of -1 / (n - 1)
+            products = (z * (sums[end] - sums[row + 1])).sum(axis=0) + pairs / (n - 1)
+            most = max(most, float(np.quantile(1 + 2 * products / n, _THREAD_SHARE)))
+    return most
+
+
 def _block_effect(x: Numbers, w: Numbers, n: int) -> Numbers:
     whole = len(x) // n * n
     blocks = x[:whole].reshape(-1, n, x.shape[1]).sum(axis=1)
@@ -248,12 +241,24 @@ class Kin:
     """What each user staked (s,) and won (s, 4) lately, by group of bets."""
 
     def __init__(self, dependence: Dependence, budget_rows: int) -> None:
-        self.dependence = dependence
         self.won_at_most = max(_WON_LEAST, _WON_SHARE * math.log(budget_rows))
+        self._take(dependence)
+        self.known: OrderedDict[str, tuple[int, Numbers, Numbers]] = OrderedDict()
+
+    def _take(self, dependence: Dependence) -> None:
+        self.dependence = dependence
         self.at_most = 1 / dependence.slow
         self.in_the_dark = dependence.together == 1.0 and bool((dependence.slow > 1).any())
         """Neighbours are alike, and nobody knows whose they are."""
-        self.known: OrderedDict[str, tuple[int, Numbers, Numbers]] = OrderedDict()
+
+    def slow_down(self, reference_rows: int, closed: NDArray[np.bool_]) -> None:
+        """Neighbours turned out to be alike, which a reference of so many rows did not show; nobody is known.
+
+        Of scores that are `closed` (s,) nothing is staked any more.
+        """
+        least = _THREAD_LEAST * max(1.0, _ENOUGH_ROWS / reference_rows)
+        slow = np.where(closed, math.inf, np.maximum(self.dependence.slow, least))
+        self._take(Dependence(self.dependence.kin, slow, self.dependence.together))
 
     def whose(self, key: str | None, row: int) -> str | None:
         """Who is held to have sent this record: its user; a run of neighbours where these are alike and nameless."""

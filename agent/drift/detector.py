@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.drift.core import ALL, RECENT, Seen, evidence
+from agent.drift.conformal import Pool
+from agent.drift.core import ALL, NEEDS_TABLES, RECENT, Seen, evidence
 from agent.drift.fitting import fit_core
 from agent.drift.learner import fold_of, words_of_many
 from agent.drift.reasons import kind_of, sentence
@@ -51,8 +52,8 @@ by chance long before does not explain an alarm."""
 _FOLD_RUN = 25
 """Live neighbours that belong to one fold of the learner, where users are unknown."""
 _AT_ONCE = 32
-_IN_PROMPTS = 0.1
-"""Share of what was learned that lies in prompts, if it is the prompts that are about other things."""
+_FEW, _TIMES = 0.02, 3.0
+"""Share of empty answers that is worth a word, and how many times what it was."""
 _ALIKE = 0.8
 """Share of records beyond the usual 2 standard deviations, same side, that says: everything moved at once."""
 
@@ -174,13 +175,27 @@ class Detector:
         stakes, open_ = core.kin.stakes(whose, row)
         gains = core.bets.update(p, row, at_s, stakes, open_)
         core.kin.settle(whose, row, stakes, gains)
-        if self._total < core.budget_rows:
+        if self._total < core.budget_rows or self._threaded():
             return None
         alarm = self._alarm(row, record.at)
         core.bets = evidence()
         core.units.restart()
         core.quiet_until = core.rows + core.quiet_rows
+        if core.course is not None:
+            core.course.changes.append(alarm.onset_row)
         return alarm
+
+    def _threaded(self) -> bool:
+        """Before an alarm where nobody is named: were neighbours alike all the while? Then all begins anew, slower."""
+        core = self.core
+        if core.course is None or not core.course.alike(
+            core.rows, self._onset()[0], np.random.default_rng([core.seed, 3])
+        ):
+            return False
+        core.kin.slow_down(core.reference_rows, NEEDS_TABLES)
+        core.bets, core.course = evidence(), None
+        core.units.restart()
+        return True
 
     def _key(self, record: Record) -> str | None:
         return getattr(record, self.core.keyed_by) if self.core.keyed_by else None
@@ -203,6 +218,8 @@ class Detector:
             fold = fold_of(f"run {core.rows // _FOLD_RUN}" if key is None else key, core.seed)
             p[i, -1], scores[i, -1] = core.learner.p_value(words, apart, fold, float(chance[i, -2]))
             core.learner.learn(words, season[i], fold, float(chance[i, -1]))
+            if core.course is not None:
+                core.course.add(words)
             yield p[i], scores[i], levels[i], chance[i, levels.shape[1] : -2]
 
     def leaders(self, n: int = NAMED) -> list[tuple[str, float, float]]:
@@ -235,7 +252,8 @@ class Detector:
         root = math.sqrt(len(since))
         moved = [leader for leader in everything if abs(leader[2]) * root >= CLEAR] or everything
         features = tuple(everything[:NAMED])
-        kind = kind_of(moved, topic_in_prompts=core.learner.prompt_share() >= _IN_PROMPTS)
+        by_chance = math.log10(max(row - core.quiet_until, 1))
+        kind = kind_of(moved, by_chance, self._prompts_moved(since), core.learner.prompt_share())
         shift = self._shift(onset_row)
         return Alarm(
             alias=core.alias,
@@ -258,8 +276,25 @@ class Detector:
                 onset_row=onset_row,
                 onset_at=onset_at,
                 upstream=self._all_alike(moved, since),
+                empty=self._empty(since),
             ),
         )
+
+    def _prompts_moved(self, since: Sequence[Seen]) -> float:
+        """How surely prompts stand elsewhere than usual: the most of any of their scores, in standard errors."""
+        core = self.core
+        levels = core.grid.levels(np.array([seen.scores[:-1] for seen in since], np.float64))
+        far = Pool.of(np.sum([pool.counts for pool in core.pools], axis=0)).standing(levels)
+        return float(max(abs(far[i]) for i, name in enumerate(RANKED) if name.startswith("prompt.")))
+
+    def _empty(self, since: Sequence[Seen]) -> float:
+        """The share of empty answers, where it is several times what it was; else 0."""
+        core, length = self.core, ALL.index("answer.length")
+        lately = float(np.mean([seen.scores[length] <= 0 for seen in since]))
+        none = int(core.grid.levels(np.where(np.arange(len(RANKED)) == length, 0.0, np.nan))[length])
+        counts = np.sum([pool.counts[length] for pool in core.pools], axis=0)
+        before = max(counts[: none + 1].sum() - lately * len(since), 0.0) / max(counts.sum(), 1)
+        return lately if lately > max(_FEW, _TIMES * before) else 0.0
 
     def _all_alike(self, moved: Sequence[tuple[str, float, float]], since: Sequence[Seen]) -> bool:
         """Did nearly every prompt move, the same way?"""

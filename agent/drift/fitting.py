@@ -7,6 +7,7 @@ Must never know: live records.
 from __future__ import annotations
 
 import math
+import zlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,10 @@ import numpy as np
 
 from agent.drift.bets import Evidence
 from agent.drift.conformal import Grid, Pool, moments, normal_scores
-from agent.drift.core import Core
-from agent.drift.dependence import Dependence, Kin, gather, keys_by, measure, unexplained
+from agent.drift.core import NEEDS_TABLES, Core
+from agent.drift.dependence import Dependence, Kin, keys_by, measure, unexplained
 from agent.drift.learner import Learner, fold_of, words_of_many
+from agent.drift.neighbours import Course, alike
 from agent.drift.scores import BY_ITSELF, NAMES, RANKED, Scorer, composed, pairs_of
 from agent.drift.seasons import Seasons
 from agent.drift.split import MIN_REFERENCE_ROWS, halves, thinned
@@ -45,17 +47,19 @@ def fit_core(
     """Split, count, score, rank. Raises InvalidInput if the reference is too small for the budget.
 
     By users, by conversations, by nobody: the first names that tell who is alike. Where nobody's do, and neighbours are
-    alike all the same, the halves are long runs.
+    alike all the same, the halves are long runs. The dice are of the seed and of the reference's words, so that those
+    who leave the seed as it is do not all throw alike.
     """
     _refuse(len(reference), budget_rows, quiet_rows)
     records = thinned(reference)
     pairs = [pair for i in range(0, len(records), _AT_ONCE) for pair in pairs_of(records[i : i + _AT_ONCE])]
     words = words_of_many(pairs)
+    seed = zlib.crc32(np.concatenate(words).tobytes(), seed & 0xFFFFFFFF)
     for keyed_by, quarters in [*((name, False) for name in keys_by(reference)), ("", True)]:
-        core, alike = _fitted(
+        core, unsaid = _fitted(
             records, pairs, words, keyed_by, alias, version, budget_rows, quiet_rows, seed, quarters=quarters
         )
-        if not alike:
+        if not unsaid:
             break
     return core
 
@@ -100,13 +104,14 @@ def _fitted(
         pool.add(calibration[season == s])
     own = [fold_of(f"run {k // _FOLD_RUN}" if keys[i] is None else str(keys[i]), seed) for k, i in enumerate(ranked)]
     usual, spread = moments(scores[ranked])
-    gathered = not keyed_by and gather(words, season, np.random.default_rng([seed, 2]))
-    dependence = measure(z, keys, np.random.default_rng([seed, 1]), gathered=gathered)
+    threaded = not keyed_by and alike(words, season, np.random.default_rng([seed, 2]))
+    dependence = measure(z, keys, np.random.default_rng([seed, 1]), gathered=threaded)
+    gathered = False
     if keyed_by:
-        alike = unexplained(z, dependence, np.random.default_rng([seed, 1]))
+        unsaid = unexplained(z, dependence, np.random.default_rng([seed, 1]))
     else:
-        gathered = gathered or bool((dependence.slow > 1).any())
-        alike = gathered and not quarters
+        gathered = threaded or bool((dependence.slow > 1).any())
+        unsaid = gathered and not quarters
     core = Core(
         alias=alias,
         version=version,
@@ -124,12 +129,13 @@ def _fitted(
             [(words[i], int(season[i]), records[i].id, fold) for i, fold in zip(ranked, own, strict=True)],
         ),
         keyed_by=keyed_by,
-        kin=Kin(_with_learned(dependence, gathered=gathered), budget_rows),
+        kin=Kin(_with_learned(dependence, gathered=gathered, threaded=threaded), budget_rows),
         units=Units.build(calibration, keys),
+        course=None if keyed_by or threaded else Course(words),
         usual=np.append(usual, 0.0),
         spread=np.append(spread, 1.0),
     )
-    return core, alike
+    return core, unsaid
 
 
 def _score(
@@ -164,12 +170,17 @@ def _z(levels: NDArray[np.intp], groups: Sequence[Sequence[int]]) -> NDArray[np.
     return z
 
 
-def _with_learned(dependence: Dependence, *, gathered: bool) -> Dependence:
-    """Where neighbours are alike and nobody is known, one burst teaches and is tested: nothing learned is staked."""
+def _with_learned(dependence: Dependence, *, gathered: bool, threaded: bool) -> Dependence:
+    """Where neighbours are alike and nobody is known, one burst teaches and is tested: nothing learned is staked.
+
+    Where people stay side by side (`threaded`), those whom the calibration half holds are known to the tables, and
+    those who come later are not: then nothing that needs tables is staked either.
+    """
     kin, slow = (float(np.quantile(x, _LEARNED_LIKE)) for x in (dependence.kin, dependence.slow))
     slow = math.inf if gathered else slow
     kin = max(kin, _ONE_TOPIC) if kin > 0 else 0.0
-    return Dependence(np.append(dependence.kin, kin), np.append(dependence.slow, slow), dependence.together)
+    fixed = np.where(NEEDS_TABLES[:-1] & threaded, math.inf, dependence.slow)
+    return Dependence(np.append(dependence.kin, kin), np.append(fixed, slow), dependence.together)
 
 
 def _refuse(rows: int, budget_rows: int, quiet_rows: int) -> None:

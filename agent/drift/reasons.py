@@ -99,26 +99,37 @@ FIRST = {
     "input": "users ask for other things: look at the examples, and retrain on them if they are here to stay",
     "output": "the same kind of prompts is answered otherwise: compare with the version before, and roll back if a new"
     " version or engine setting came with it",
-    "relation": "answers fit their prompts less than they did: check that nothing between users and model mixes or"
-    " cuts them, then roll back",
+    "relation": "answers fit their prompts otherwise than they did: check that nothing between users and model mixes,"
+    " cuts or repeats them, then roll back",
     "template": "fix the prompt template or take it back; retrain only if it is meant to stay",
     "upstream": "nearly every prompt moved alike, so a client or a template before the model changed: fix it there",
     "latency": "texts are what they were: look at the engine's load and machine; retraining would not help",
 }
 """What to do first, by what moved. `upstream` is an input that moved all at once."""
 _CARRIES = 0.6
+_SURELY, _HALF = 4.5, 0.5
+"""Standard errors: the onset was chosen where it looks most like a change, and the largest of two dozen is asked."""
 
 
-def kind_of(leaders: Sequence[tuple[str, float, float]], *, topic_in_prompts: bool = True) -> str:
-    """What moved. A changed input changes answers too, so the input is named first where it carries the evidence."""
+def kind_of(
+    leaders: Sequence[tuple[str, float, float]], base: float, prompts_moved: float, words_in_prompts: float
+) -> str:
+    """What moved, from the features that lead, `(feature, log10 evidence, shift)`.
+
+    `base` is what evidence reaches by chance; `prompts_moved` says how surely the prompts stand elsewhere, in standard
+    errors; `words_in_prompts` how much of what was learned lies in them. A changed input changes answers too, so the
+    input is named where it moved at all.
+    """
     best = dict.fromkeys(_SUBJECT, 0.0)
     for name, evidence, _ in leaders:
         side = name.partition(".")[0]
-        best[side] = max(best[side], evidence)
+        best[side] = max(best[side], evidence - base)
     top = max(best.values())
     for side in ("template", "prompt", "words", "answer", "relation"):
+        if side == "prompt" and prompts_moved >= _SURELY and top > best["latency"]:
+            return "input"
         if best[side] >= _CARRIES * top and best[side] > 0:
-            in_answers = side == "words" and (not topic_in_prompts or best["answer"] > best["prompt"])
+            in_answers = side == "words" and words_in_prompts < _HALF
             return "output" if in_answers else _KINDS[side]
     return "latency" if best["latency"] > 0 else "input"
 
@@ -132,10 +143,12 @@ def sentence(
     onset_row: int,
     onset_at: datetime | None,
     upstream: bool = False,
+    empty: float = 0.0,
 ) -> str:
     """One sentence: since when, what moved by how much; `usual` and `lately` are means by feature.
 
-    Of the features that lead, those on the side that `kind` names are told first.
+    `empty` is the share of empty answers, where that is new. Of the features that lead, those on the side that `kind`
+    names are told first.
     """
     when = f" ({onset_at:%Y-%m-%d %H:%M:%S} UTC)" if onset_at else ""
     carrying = [leader for leader in leaders if leader[1] >= _CARRIES * leaders[0][1]]
@@ -146,7 +159,8 @@ def sentence(
         phrase = f"{_SUBJECT[side]} {up if shift >= 0 else down}"
         about = f"{side} {what.removeprefix('unseen_').removeprefix('surprise_')}"
         said.setdefault(about, f"{phrase} ({measure} {usual[name]:.2f} -> {lately[name]:.2f})")
-    told = " and ".join(list(said.values())[:2])
+    news = [f"{empty:.0%} of the answers are empty"] if empty else []
+    told = " and ".join([*news, *said.values()][:2])
     first = FIRST["upstream" if upstream and kind == "input" else kind]
     return f"since about exchange {onset_row}{when}, {told}. First: {first}"
 

@@ -15,6 +15,7 @@ from agent.drift.conformal import Grid, Pool
 from agent.drift.core import ALL, RECENT, Core, Seen, evidence
 from agent.drift.dependence import Kin
 from agent.drift.learner import Learner
+from agent.drift.neighbours import Course
 from agent.drift.ngrams import Table
 from agent.drift.scores import RANKED, Scorer
 from agent.drift.seasons import Seasons
@@ -25,7 +26,7 @@ from agent.types import InvalidInput
 if TYPE_CHECKING:
     from agent.drift.state import Arrays
 
-FORMAT = 5
+FORMAT = 6
 _PLAIN = ("alias", "version", "budget_rows", "quiet_rows", "reference_rows", "seed", "rows", "quiet_until", "keyed_by")
 
 
@@ -57,6 +58,7 @@ def save(core: Core) -> bytes:
         **named("kin", core.kin.arrays()),
         **named("units", core.units.arrays()),
         **named("learner", core.learner.arrays()),
+        **named("course", core.course.arrays() if core.course else {}),
     }
     for name, table in {**core.scorer.tables, "spread": core.scorer.spread}.items():
         arrays[f"keys {name}"], arrays[f"counts {name}"] = table.keys, table.counts
@@ -87,6 +89,7 @@ def load(state: bytes) -> Core:
         units=Units.from_arrays(part(arrays, "units"), len(RANKED), *meta["units"]),
         usual=arrays["usual"][0],
         spread=arrays["usual"][1],
+        course=Course.from_arrays(course) if (course := part(arrays, "course")) else None,
         bets=bets,
         recent=deque((Seen(row, name, scores) for row, name, scores in seen), maxlen=RECENT),
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agent.drift.bets import GROUPS
-from agent.drift.dependence import FORGET_ROWS, Dependence, Kin, gather, keys_by, measure
+from agent.drift.dependence import FORGET_ROWS, Dependence, Kin, keys_by, measure
 from agent.drift.detector import Detector
 from agent.drift.records import UNKNOWN_TIME, Record
 from agent.drift.seasons import Seasons
@@ -125,18 +125,6 @@ def test_names_that_do_not_tell_who_is_alike_are_passed_over() -> None:
     assert Detector.fit(_by(bursts, 16), alias="home", version="v", budget_rows=20_000).core.keyed_by == "user"
     calm = [dataclasses.replace(record, user=f"r{i}") for i, record in enumerate(stream(1, 300))]
     assert Detector.fit(calm, alias="home", version="v", budget_rows=20_000).core.keyed_by == "user"
-
-
-def test_conversations_side_by_side_are_seen_by_their_words() -> None:
-    """Words of twenty topics that take turns come again too soon; in any order, or apart by the hour, they do not."""
-    random_, hour = np.random.default_rng(4), np.repeat([0, 1], 200)
-    topic = np.arange(400) % 20 + np.arange(400) // 100 * 20
-    told = [np.unique(random_.integers(0, 8, 3) + 8 * t).astype(np.uint16) for t in topic]
-    assert gather(told, np.zeros(400, np.intp), random_)
-    assert not gather([told[i] for i in random_.permutation(400)], np.zeros(400, np.intp), random_)
-    halves = [np.array([random_.integers(0, 60) + 60 * h], np.uint16) for h in hour]
-    assert gather(halves, np.zeros(400, np.intp), random_)
-    assert not gather(halves, hour, random_)
 
 
 def _day_and_night(rows: int, seed: int) -> list[Record]:

@@ -93,12 +93,10 @@ def test_no_look_ahead() -> None:
 def test_state_is_small_and_does_not_grow() -> None:
     """A thousand-row reference of short texts is saved in well under a megabyte, however long the stream."""
     detector = _fit(rows=1_000)
-    live = stream(5, 1_200)
-    for record in live[:300]:
-        detector.update(record)
+    live = stream(5, 2_000)
+    detector.update_many(live[:1_100])
     early = len(detector.state())
-    for record in live[300:]:
-        detector.update(record)
+    detector.update_many(live[1_100:])
     assert early < 600_000
     assert abs(len(detector.state()) - early) < 5_000
 
