@@ -37,9 +37,7 @@ _ABOUT = 20
 _LIVE_ROWS, _REFERENCE_ROWS, _WORDS, _CHANGES = 1_000, 400, 48, 16
 
 
-def alike(
-    words: Sequence[Words], part: NDArray[np.intp], random: np.random.Generator, surely: float = SURELY
-) -> bool:
+def alike(words: Sequence[Words], part: NDArray[np.intp], random: np.random.Generator, surely: float = SURELY) -> bool:
     """Whether neighbours are alike beyond what their `part` (n,) explains and beyond chance."""
     words, part = words[:MOST_ROWS], part[:MOST_ROWS]
     spans = [span for span in SPANS if 3 * span <= len(words)]
