@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from agent.store.objects import Missing, Objects, Taken, get_verified, put_once
 from agent.types import InvalidInput, RemoteFault, Unservable
 
 _FOLDER, _ORDERS, _PEOPLE, _SUFFIX = "adapters/", "orders/", "data-", ".json"
+_FETCHING = threading.Lock()
+"""The watch and the rollout of one process may want the same version: the second finds it whole."""
 
 
 def put(objects: Objects, folder: Path, name: str) -> str:
@@ -120,12 +123,15 @@ def bring(objects: Objects, name: str, digest: str, folder: Path) -> bool:
     if _whole(folder, digest):
         return False
     try:
-        draft = folder.with_name(f".{folder.name}.{os.getpid()}.fetch")
-        try:
-            _fetch(objects, name, digest, draft)
-            _exchange(draft, folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        with _FETCHING:
+            if _whole(folder, digest):
+                return False
+            draft = folder.with_name(f".{folder.name}.{os.getpid()}.fetch")
+            try:
+                _fetch(objects, name, digest, draft)
+                _exchange(draft, folder)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
     except Missing as error:
         raise Unservable(f"adapter {name} is neither in {folder} nor whole in {objects.url}: {error}") from error
     except OSError as error:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -200,6 +203,28 @@ def test_a_version_comes_back_whole(objects: Objects, tmp_path: Path) -> None:
     assert artifacts.verify(there) == digest
     assert not shelf.bring(objects, "home-v2", digest, there)
     assert [path.name for path in there.parent.iterdir()] == ["home-v2"]
+
+
+def test_two_loops_that_want_one_version_fetch_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch and the rollout of one process ask at the same time: each finds it whole, neither the other's draft."""
+    objects, made, here = Folder(tmp_path / "objects"), adapter(tmp_path / "made"), tmp_path / "here"
+    digest = shelf.put(objects, made, "home-v1")
+    fetch, begun, tries = shelf._fetch, threading.Event(), list[Path]()
+
+    def slowly(of: Objects, name: str, wanted: str, draft: Path) -> None:
+        tries.append(draft)
+        begun.set()
+        time.sleep(0.1)  # long enough for the other to come in between, if it can
+        fetch(of, name, wanted, draft)
+
+    monkeypatch.setattr(shelf, "_fetch", slowly)
+    with ThreadPoolExecutor(2) as loops:
+        first = loops.submit(shelf.bring, objects, "home-v1", digest, here)
+        assert begun.wait(10)
+        second = loops.submit(shelf.bring, objects, "home-v1", digest, here)
+        assert (first.result(), second.result()) == (True, False)
+    assert len(tries) == 1
+    assert artifacts.verify(here) == digest
 
 
 def test_a_damaged_copy_is_replaced(objects: Objects, tmp_path: Path) -> None:
