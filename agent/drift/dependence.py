@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from agent.drift.bets import GROUPS
+from agent.drift.neighbours import SPANS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,9 +45,9 @@ _CAUTION, _IN_THE_DARK = 1.25, 3.0
 more where nobody knows the users, for then it is all that stands between a burst and an alarm."""
 _LITTLE = 0.1
 """Mean excess of the design effects over 1 that is not worth another name."""
-_THREADS, _THREAD_SHARE, _THREAD_CAUTION, _THREAD_LEAST = (25, 50, 100, 200), 0.9, 2.0, 6.0
-"""Neighbours so far apart, of what share of the scores the design effect over them counts for all, how much larger it
-is taken, and the least where it was found out too late to be measured."""
+_THREAD_SHARE, _THREAD_CAUTION, _THREAD_LEAST = 0.9, 2.0, 6.0
+"""Of what share of the scores the design effect over neighbours' spans counts for all, how much larger it is taken, and
+the least where it was found out too late to be measured."""
 _ENOUGH_ROWS = 1_000
 """A reference of fewer rows shows too little of how alike neighbours are: all scores are slowed by what it lacks."""
 _CLEAR = 3.0
@@ -115,8 +116,7 @@ def measure(
     caution = _CAUTION if any(key is not None for key in keys) else _IN_THE_DARK
     slow = _design_effect(sums, stakes, random, caution, gathered=gathered)
     if gathered:
-        threads = _thread_effect(z) * max(1.0, _ENOUGH_ROWS / len(z))
-        slow = np.maximum(slow, max(_THREAD_CAUTION * threads, _ENOUGH_ROWS / len(z)))
+        slow = np.maximum(slow, _THREAD_CAUTION * _thread_effect(z) * _lacking(len(z)))
     return Dependence(kin, slow, known.together)
 
 
@@ -218,11 +218,16 @@ def _design_effect(
     return np.maximum(slow, 1.0)
 
 
+def _lacking(rows: int) -> float:
+    """How many times more a reference of so many rows would have to be; 1 where it is enough."""
+    return max(1.0, _ENOUGH_ROWS / rows)
+
+
 def _thread_effect(z: Numbers) -> float:
     """The design effect of neighbours up to 25 to 200 rows apart, as nine in ten of the scores (n, s) have at most."""
     n, most = len(z), 1.0
     sums, row = np.vstack([np.zeros(z.shape[1]), np.cumsum(z, axis=0)]), np.arange(n)
-    for span in _THREADS:
+    for span in SPANS:
         if _BLOCKS_AT_LEAST / 2 * span <= n:
             end = np.minimum(row + 1 + span, n)
             pairs = float((end - row - 1).sum())  # in any order two records have a product of -1 / (n - 1)
@@ -256,8 +261,8 @@ class Kin:
 
         Of scores that are `closed` (s,) nothing is staked any more.
         """
-        least = _THREAD_LEAST * max(1.0, _ENOUGH_ROWS / reference_rows)
-        slow = np.where(closed, math.inf, np.maximum(self.dependence.slow, least))
+        least = np.maximum(self.dependence.slow, _THREAD_LEAST * _lacking(reference_rows))
+        slow = np.where(closed, math.inf, least)
         self._take(Dependence(self.dependence.kin, slow, self.dependence.together))
 
     def whose(self, key: str | None, row: int) -> str | None:

@@ -284,15 +284,19 @@ class Detector:
         """How surely prompts stand elsewhere than usual: the most of any of their scores, in standard errors."""
         core = self.core
         levels = core.grid.levels(np.array([seen.scores[:-1] for seen in since], np.float64))
-        far = Pool.of(np.sum([pool.counts for pool in core.pools], axis=0)).standing(levels)
+        far = self._every_hour().standing(levels)
         return float(max(abs(far[i]) for i, name in enumerate(RANKED) if name.startswith("prompt.")))
+
+    def _every_hour(self) -> Pool:
+        """All that was ranked, whatever the hour."""
+        return Pool.of(np.sum([pool.counts for pool in self.core.pools], axis=0))
 
     def _empty(self, since: Sequence[Seen]) -> float:
         """The share of empty answers, where it is several times what it was; else 0."""
         core, length = self.core, ALL.index("answer.length")
         lately = float(np.mean([seen.scores[length] <= 0 for seen in since]))
         none = int(core.grid.levels(np.where(np.arange(len(RANKED)) == length, 0.0, np.nan))[length])
-        counts = np.sum([pool.counts[length] for pool in core.pools], axis=0)
+        counts = self._every_hour().counts[length]
         before = max(counts[: none + 1].sum() - lately * len(since), 0.0) / max(counts.sum(), 1)
         return lately if lately > max(_FEW, _TIMES * before) else 0.0
 

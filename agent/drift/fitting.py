@@ -106,12 +106,10 @@ def _fitted(
     usual, spread = moments(scores[ranked])
     threaded = not keyed_by and alike(words, season, np.random.default_rng([seed, 2]))
     dependence = measure(z, keys, np.random.default_rng([seed, 1]), gathered=threaded)
-    gathered = False
+    gathered = not keyed_by and bool(threaded or (dependence.slow > 1).any())
+    unsaid = gathered and not quarters
     if keyed_by:
         unsaid = unexplained(z, dependence, np.random.default_rng([seed, 1]))
-    else:
-        gathered = threaded or bool((dependence.slow > 1).any())
-        unsaid = gathered and not quarters
     core = Core(
         alias=alias,
         version=version,

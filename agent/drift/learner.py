@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from agent.drift.state import joined, parted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -193,9 +195,10 @@ class Learner:
         out: dict[str, Any] = {"counted": self.counted, "texts": np.array(self.texts)}
         for i, fold in enumerate(self.folds):
             fresh = fold.weights is not None and fold.scores is not None
+            words, sizes = joined(fold.pool)
             out |= {
-                f"{i}.words": np.concatenate(fold.pool) if fold.pool else np.zeros(0, np.uint16),
-                f"{i}.sizes": np.array([words.size for words in fold.pool], np.uint16),
+                f"{i}.words": words,
+                f"{i}.sizes": sizes,
                 f"{i}.season": np.array(fold.season, np.int8),
                 f"{i}.live": fold.live,
                 f"{i}.weights": fold.weights if fresh else np.zeros(0, np.float32),
@@ -214,8 +217,7 @@ class Learner:
         """The learner whose `arrays` and `ids` these are."""
         folds = []
         for i in (0, 1):
-            sizes = arrays[f"{i}.sizes"].astype(np.int64)
-            pool = np.split(arrays[f"{i}.words"], np.cumsum(sizes)[:-1]) if sizes.size else []
+            pool = parted(arrays[f"{i}.words"], arrays[f"{i}.sizes"])
             fold = _Fold(pool, arrays[f"{i}.season"].tolist(), list(ids[i]), arrays[f"{i}.live"])
             fold.rows, joined, learned, fold.usual, fold.spread = arrays[f"{i}.counts"].tolist()
             fold.joined, fold.learned = int(joined), int(learned)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from agent.drift.state import joined, parted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -44,20 +46,21 @@ def alike(words: Sequence[Words], part: NDArray[np.intp], random: np.random.Gene
     if not spans:
         return False
     record, place, value = _vectors(words)
+    blocks = np.arange(len(words) // _BLOCK + 1)
+    apart = np.abs(np.subtract.outer(blocks, blocks)) * _BLOCK
+    alone = [np.flatnonzero(part == one) for one in np.unique(part)]
 
     def near(position: NDArray[np.intp]) -> NDArray[np.float64]:
         """The sum of products of all pairs in blocks at most so far apart, for each span."""
         row = position[record] // _BLOCK
-        blocks = np.bincount(row * _PLACES + place, value, (len(words) // _BLOCK + 1) * _PLACES).reshape(-1, _PLACES)
-        apart = np.abs(np.subtract.outer(np.arange(len(blocks)), np.arange(len(blocks)))) * _BLOCK
-        products = blocks @ blocks.T
+        x = np.bincount(row * _PLACES + place, value, blocks.size * _PLACES).reshape(-1, _PLACES)
+        products = x @ x.T
         return np.array([products[apart <= span].sum() for span in spans])
 
     chance = []
     for _ in range(_SHUFFLES):
         position = np.arange(len(words))
-        for one in np.unique(part):
-            mine = np.flatnonzero(part == one)
+        for mine in alone:
             position[mine] = random.permutation(mine)
         chance.append(near(position))
     spread = np.maximum(np.std(chance, axis=0), 1e-9)
@@ -100,19 +103,13 @@ class Course:
         """Everything, as plain arrays."""
         out: dict[str, NDArray[Any]] = {"changes": np.array(self.changes, np.int64)}
         for name, some in (("reference", self.reference), ("live", list(self.live))):
-            out[f"{name}_words"] = np.concatenate([np.zeros(0, np.uint16), *some])
-            out[f"{name}_sizes"] = np.array([words.size for words in some], np.uint16)
+            out[f"{name}_words"], out[f"{name}_sizes"] = joined(some)
         return out
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """The one whose `arrays` these are."""
-        course = cls(_split(arrays, "reference"))
-        course.live.extend(_split(arrays, "live"))
+        course = cls(parted(arrays["reference_words"], arrays["reference_sizes"]))
+        course.live.extend(parted(arrays["live_words"], arrays["live_sizes"]))
         course.changes.extend(arrays["changes"].tolist())
         return course
-
-
-def _split(arrays: Mapping[str, NDArray[Any]], name: str) -> list[Words]:
-    ends = np.cumsum(arrays[f"{name}_sizes"], dtype=np.intp)
-    return np.split(arrays[f"{name}_words"], ends[:-1]) if ends.size else []

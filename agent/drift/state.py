@@ -1,6 +1,7 @@
 """Named arrays and one JSON text as bytes and back, exactly.
 
-Lives here: `pack` and `unpack`. Comes in: plain values, or bytes. Goes out: bytes, or plain values.
+Lives here: `pack` and `unpack`; `joined` and `parted` for rows of unequal length.
+Comes in: plain values, or bytes. Goes out: bytes, or plain values.
 Must never know: what a detector is, or where the bytes are kept. The file is an npz; nothing is unpickled.
 """
 
@@ -16,7 +17,9 @@ import numpy as np
 from agent.types import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 Arrays = dict[str, Any]
 
@@ -40,6 +43,17 @@ def unpack(state: bytes) -> tuple[dict[str, Any], Arrays]:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidInput("these bytes are not the state of a drift detector: fit a new one") from error
     raise InvalidInput("these bytes are not the state of a drift detector: fit a new one")
+
+
+def joined(texts: Sequence[NDArray[np.uint16]]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """Rows of unequal length behind each other, and how long each is."""
+    sizes = np.array([text.size for text in texts], np.uint16)
+    return np.concatenate([np.zeros(0, np.uint16), *texts]), sizes
+
+
+def parted(flat: NDArray[np.uint16], sizes: NDArray[np.uint16]) -> list[NDArray[np.uint16]]:
+    """The rows that were `joined`."""
+    return np.split(flat, np.cumsum(sizes, dtype=np.intp)[:-1]) if sizes.size else []
 
 
 def part(arrays: Mapping[str, Any], name: str) -> Arrays:
