@@ -35,11 +35,8 @@ def refuse_without_ray() -> None:
 
 def start(folder: Path, base: str, address: str, count: int) -> None:
     """Run the workers to their end. Raises TrimtabError for a cluster that is not there, or has no room."""
-    try:
+    with workers.faults_left(folder):
         _start(folder, base, address, count)
-    except Exception as error:
-        workers.leave_fault(folder, error)
-        raise
 
 
 def _start(folder: Path, base: str, address: str, count: int) -> None:
@@ -113,8 +110,5 @@ def _work(config: dict[str, Any]) -> None:
             )
             config["told"].put({"fault": says, "folder": str(folder)})
             raise InvalidInput(says)
-    try:
+    with workers.faults_left(folder):
         workers.work(folder, config["told"].put, config["answers"].get)
-    except Exception as error:
-        workers.leave_fault(folder, error)
-        raise

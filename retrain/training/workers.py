@@ -16,8 +16,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,6 +216,16 @@ def ask() -> bool:
     return bool(json.loads(sys.stdin.readline()))
 
 
+@contextmanager
+def faults_left(folder: Path) -> Iterator[None]:
+    """What goes wrong within is written down, and raised on."""
+    try:
+        yield
+    except Exception as error:
+        leave_fault(folder, error)
+        raise
+
+
 def leave_fault(folder: Path, error: Exception) -> None:
     """Write down what went wrong, for `share` to raise; the first to do so is right."""
     says = str(error) if isinstance(error, TrimtabError) else f"{type(error).__name__}: {error}"
@@ -243,11 +253,8 @@ def _work_under_torchrun(folder: Path) -> None:
     import torch.distributed
 
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    try:
+    with faults_left(folder):
         work(folder, tell, ask)
-    except Exception as error:
-        leave_fault(folder, error)
-        raise
     torch.distributed.destroy_process_group()
 
 

@@ -10,7 +10,6 @@ of them together store the same traffic, an exchange a transaction. So what is c
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from tests.bench.figures import Figure, say
 from tests.bench.scale import Scale
 from tests.bench.sidecar import cpu_s, healthy, resident_mb, running, until
 from tests.bench.storage import exchanges
-from tests.estate.postgres import Postgres
+from tests.estate.postgres import Postgres, serving
 from tests.estate.server import free_port
 
 PODS, RATE = 1_000, 20
@@ -58,7 +57,7 @@ class Cost:
 def measure(scale: Scale) -> list[Figure]:
     """One pod, then a thousand, in databases of their own."""
     seconds, many = scale.of(60.0, 3.0), scale.of(PODS, 20)
-    with _server() as server:
+    with serving() as server:
         one, fleet = (_beside(server, pods, seconds) for pods in (1, many))
     says = f"{many:,} pods, {RATE} exchanges/s in all:"
     return [
@@ -136,18 +135,6 @@ def _controller(url: str) -> Iterator[tuple[Popen[bytes], int]]:
         with running(settings, home / "agent.log") as process:
             until(process, lambda: healthy(port))
             yield process, port
-
-
-@contextmanager
-def _server() -> Iterator[Postgres]:
-    folder = Path(tempfile.mkdtemp(prefix="tt-bench-pg-"))
-    folder.chmod(0o711)
-    server = Postgres(folder / "data")
-    try:
-        yield server
-    finally:
-        server.stop("immediate")
-        shutil.rmtree(folder)
 
 
 def _server_cpu_s(server: Postgres) -> float:

