@@ -10,10 +10,11 @@ of them together store the same traffic, an exchange a transaction. So what is c
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -110,17 +111,18 @@ def _write(store: Store, pods: int, some: list[Exchange], seconds: float | None)
     taps = [f"{pod:032x}" for pod in range(pods)]
     share = (seconds or 0.0) / len(some)
     notes = pods * (seconds or NOTE_EVERY.total_seconds()) / NOTE_EVERY.total_seconds() / len(some)
-    begun, noted = time.perf_counter(), 0
+    begun, noted = time.perf_counter(), list[Future[None]]()
     with ThreadPoolExecutor(WRITERS) as pool:
         for i, exchange in enumerate(some):
             if (ahead_s := begun + i * share - time.perf_counter()) > 0:
                 time.sleep(ahead_s)
             tap = taps[i % pods]
             store.add_exchanges([replace(exchange, worker=tap, seq=exchange.seq)])
-            while noted < (i + 1) * notes:
-                name = taps[noted % pods]
-                pool.submit(store.note_worker, name, 1, datetime.now(UTC), 0, 0, pod=f"pod-{noted % pods}")
-                noted += 1
+            while len(noted) < (i + 1) * notes:
+                pod = len(noted) % pods
+                noted.append(pool.submit(store.note_worker, taps[pod], 1, datetime.now(UTC), 0, 0, pod=f"pod-{pod}"))
+    for note in noted:
+        note.result()
 
 
 @contextmanager
@@ -138,10 +140,11 @@ def _controller(url: str) -> Iterator[tuple[Popen[bytes], int]]:
 
 
 def _server_cpu_s(server: Postgres) -> float:
-    """CPU of the server and of the sessions that live; those of the pods and of the controller stay."""
+    """CPU of the server and of all its sessions, those that have ended too, which its first process has waited for."""
     leader = (server.folder / "postmaster.pid").read_text().splitlines()[0]
     children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
-    return sum(cpu_s(int(pid)) for pid in [leader, *children])
+    ended = Path(f"/proc/{leader}/stat").read_text().rpartition(")")[2].split()[13:15]
+    return sum(cpu_s(int(pid)) for pid in [leader, *children]) + sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
 
 
 def _ms(port: int, page: str) -> float:
