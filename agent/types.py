@@ -8,14 +8,9 @@ Must never know: the database, the network, the clock, or any room.
 from __future__ import annotations
 
 import enum
-import re
-from calendar import day_abbr, day_name, month_abbr, month_name
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
-from hashlib import blake2b
-from itertools import takewhile
 
 from serving.errors import InvalidInput, RemoteFault, TrimtabError, Unservable
 
@@ -42,15 +37,6 @@ __all__ = [
     "VerdictKind",
     "Window",
 ]
-
-
-_STANDING = frozenset({"system", "developer"})
-_STANDING_CHARS = 32_768
-_CHATS = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses"})
-_VARIABLE = re.compile(r"[\d@]|\[[A-Z_]+\]")
-"""In words that are filled in anew: a number, an address, what redaction puts in place of one."""
-_MARKS = ".,;:!?()[]{}<>*_#|/\\-+=\"'`"
-_CALENDAR = frozenset({*map(str.lower, (*day_name, *day_abbr, *month_name, *month_abbr)), "am", "pm"})
 
 
 class Outcome(enum.StrEnum):
@@ -149,23 +135,6 @@ class Exchange:
         return self.messages[-1].text if self.messages else ""
 
     @property
-    def origin(self) -> str | None:
-        """The template: what the client named, else a fingerprint of the system prompt, such as `system:1f3a9c02`.
-
-        That is of the system and developer messages which stand first; `system:none` is a chat without any, None an API
-        that has no such messages.
-
-        Dates, numbers and what redaction masks are no part of it, so that a text and its redacted copy agree.
-        """
-        if self.template is not None:
-            return self.template
-        standing = takewhile(lambda message: message.role in _STANDING, self.messages)
-        words = "\n".join(message.text for message in standing if message.text)
-        if words:
-            return f"system:{_fingerprint(words[:_STANDING_CHARS])}"
-        return "system:none" if self.messages and self.path in _CHATS else None
-
-    @property
     def profiled(self) -> bool:
         """True when the exchange is whole: cut, failed, abandoned and thinned ones are counted but never profiled.
 
@@ -175,14 +144,6 @@ class Exchange:
         unmeasured = self.features is None and (self.text_gone is not None or not (self.messages or self.answer))
         whole = self.status == 200 and self.outcome is Outcome.COMPLETE and not cut
         return whole and not unmeasured and self.path != "/v1/chat/completions/batch"
-
-
-@lru_cache(16)
-def _fingerprint(text: str) -> str:
-    """Eight hex digits of the words of a text that say the same tomorrow."""
-    words = (word for word in text.split() if not _VARIABLE.search(word))
-    kept = (word for word in words if (bare := word.strip(_MARKS).lower()) and bare not in _CALENDAR)
-    return blake2b(" ".join(kept).encode("utf-8", "replace"), digest_size=4).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

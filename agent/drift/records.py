@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from agent.origin import origin
+
 if TYPE_CHECKING:
     from agent.types import Exchange
 
@@ -45,7 +47,7 @@ def record_of(exchange: Exchange) -> Record:
         at=exchange.started_at,
         user=exchange.user,
         conversation=exchange.conversation,
-        template=exchange.origin,
+        template=origin(exchange),
         latency_s=exchange.total_s or None,
         ttft_s=exchange.ttft_s,
     )

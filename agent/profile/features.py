@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable
 
+from agent.origin import origin
 from agent.profile.language import language as language_of
 from agent.profile.sketch import sketch
 from agent.profile.table import LABELS, OTHER_NUMBERS, TEXT_NUMBERS
@@ -52,7 +53,7 @@ def features(exchange: Exchange, *, language: bool = True) -> Features:
     numbers, labels = _of_texts(exchange.prompt, exchange.answer, language=language)
     _put(numbers, _OTHER_NAMES, _other_numbers(exchange))
     called = exchange.tool_calls[0].name if exchange.tool_calls else "none"
-    given = (exchange.origin or "none", called, exchange.finish_reason or "none", exchange.outcome.value)
+    given = (origin(exchange) or "none", called, exchange.finish_reason or "none", exchange.outcome.value)
     for name, label in zip(_OTHER_LABELS, given, strict=True):
         labels[name] = label if label.isascii() and len(label) <= _LABEL_CHARS else _storable(label)
     return Features(exchange_id=exchange.id, numbers=numbers, labels=labels)

@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 from agent.intake.attach.lines import MAX_LINES, read_lines
 from agent.intake.attach.offer import Refused
 from agent.intake.redact import Redactor
+from agent.origin import origin
 from agent.types import Exchange, Features, InvalidInput, Message, Outcome
 from agent.web import attach as web
 from tests.agent.intake.attach.reception import START, Reception, lines
@@ -73,7 +74,7 @@ def test_a_short_line_is_enough(reception: Reception) -> None:
     """Two texts must make an exchange of the agent's own alias, now."""
     reception.hand_in(SHORT, {**SHORT, "alias": "office", "version": "office-v2", "template": "t"})
     first, second = reception.stored()
-    assert (first.origin, second.origin) == (None, "t")  # nobody knows the system message of two texts
+    assert (origin(first), origin(second)) == (None, "t")  # nobody knows the system message of two texts
     assert (first.prompt, first.answer, first.alias, first.version) == ("Lights on", "Done.", "home", "home")
     assert first.started_at == START
     assert (second.alias, second.version) == ("office", "office-v2")
