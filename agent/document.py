@@ -1,19 +1,30 @@
 """A document that a person wrote, as YAML or JSON, and what is wrong with it in one sentence.
 
 Lives here: `read_yaml`, `first_fault`.
-Comes in: a file; pydantic's account of a fault. Goes out: plain data; a sentence that names the key.
+Comes in: a file; pydantic's account of a fault. Goes out: plain data; a sentence that names the key and the value.
 Must never know: what the document is for.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from agent.types import InvalidInput
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+_TOLD_CHARS = 24
+"""Longest text that is said back. A token or a key is longer."""
+_MAY_HOLD_SECRET = re.compile(r"[@=?]|://")
+"""In texts: addresses can carry a password."""
+_UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 
 
 class _Loader(yaml.SafeLoader):
@@ -44,26 +55,45 @@ def read_yaml(path: Path, name: str, instead: str) -> Any:
         raise InvalidInput(f"{name} {path} is not valid YAML or JSON: {why}") from error
 
 
-def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first fault of a document for `model`, by the key where it stands; an unknown key with those known there."""
+def first_fault(error: ValidationError, model: type) -> str:
+    """The first fault of a document for `model` (of pydantic's, or a dataclass), by the key where it stands.
+
+    An unknown key comes with those known there; a value that is short and can be no secret is said back.
+    """
     fault = error.errors()[0]
+    *section, key = [part for part in fault["loc"] if isinstance(part, str)] or [""]
     where = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        *section, _ = fault["loc"]
+    if fault["type"] in _UNKNOWN:
         known = ", ".join(sorted(_keys(model, section)))
         return f"unknown key {where!r}" + (f"; known keys there are: {known}" if known else "")
-    said = str(fault["msg"]).removeprefix("Value error, ").replace("\n", " ")
+    said = str(fault["msg"]).replace("\n", " ")
+    if fault["type"] == "value_error":  # a sentence of our own, which says the value where that helps
+        said = said.removeprefix("Value error, ")
+    elif key in _keys(model, section) and _can_be_told(fault["input"]):
+        said = f"{said} (given: {fault['input']!r})"
     return f"{where}: {said}" if where else said
 
 
-def _keys(model: type[BaseModel], section: list[Any]) -> list[str]:
+def _can_be_told(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _TOLD_CHARS and not _MAY_HOLD_SECRET.search(value)
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _keys(model: type, section: list[str]) -> list[str]:
     """The keys that a part of `model` has, also through `Part | None`; none where the part is no model."""
     for part in section:
-        field = model.model_fields.get(str(part))
-        kind: Any = field.annotation if field is not None else None
+        kind = _kinds(model).get(part)
         inner = [one for one in (kind, *getattr(kind, "__args__", ())) if isinstance(one, type)]
-        found = next((one for one in inner if issubclass(one, BaseModel)), None)
+        found = next((one for one in inner if _kinds(one)), None)
         if found is None:
             return []
         model = found
-    return list(model.model_fields)
+    return list(_kinds(model))
+
+
+def _kinds(model: type) -> dict[str, Any]:
+    """What each key of a model may hold; empty for what is no model."""
+    if issubclass(model, BaseModel):
+        return {name: field.annotation for name, field in model.model_fields.items()}
+    return {field.name: field.type for field in fields(model)} if is_dataclass(model) else {}

@@ -11,6 +11,9 @@ import re
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from agent.document import first_fault
 from serving.errors import InvalidInput
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -32,6 +35,8 @@ PROMPTS = ("prefix", "prompt")
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One training run. Frozen, so that what was ordered is what is recorded."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     method: Method = "lora"
     """lora (Hu et al. 2021); rslora: scale alpha / sqrt(r) (Kalajdzievski 2023); dora: direction and magnitude apart
@@ -160,18 +165,10 @@ class Recipe:
 
         Raises InvalidInput for a key which no recipe has, naming those it may have.
         """
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(value) - set(known))
-        if unknown:
-            raise InvalidInput(f"recipe: unknown key {unknown[0]!r}; write one of {', '.join(known)}")
-        from pydantic import TypeAdapter, ValidationError
-
         try:
             return TypeAdapter(cls).validate_python(value)
         except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(str(part) for part in fault["loc"])
-            raise InvalidInput(f"recipe: {where} {fault['input']!r}: {fault['msg']}") from error
+            raise InvalidInput(f"recipe: {first_fault(error, cls)}") from error
 
     def layers(self, total: int) -> list[int] | None:
         """Indices of the blocks to train in a model of `total` blocks: peft's `layers_to_transform`."""

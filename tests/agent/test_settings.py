@@ -22,13 +22,15 @@ def write(folder: Path, text: str) -> Path:
     [
         ("hom: x", "unknown key 'hom'; known keys there are: alias, capture, champion"),
         ("drift: {window: 3}", "unknown key 'drift.window'; known keys there are: budget_windows"),
-        ("quality: {floor: 2}", "quality.floor: Input should be less than or equal to 1"),
+        ("quality: {floor: 2}", "quality.floor: Input should be less than or equal to 1 (given: 2)"),
         ("rollout: {steps: [0.5, 0.1]}", "must rise from above 0 to exactly 1.0"),
-        ("engine: {url: nonsense}", "engine.url: String should match pattern"),
+        ("engine: {url: nonsense}", "engine.url: String should match pattern '^https?://' (given: 'nonsense')"),
         ("[1, 2]", "must hold a mapping"),
         ("a: [", "is not valid YAML or JSON"),
         ("tick_s: 1\nhttp: {port: 1}\ntick_s: 2", "'tick_s' stands there twice"),
-        ("alias: ''", "alias: String should have at least 1 character"),
+        ("alias: ''", "alias: String should have at least 1 character (given: '')"),
+        ("rollout: {steps: [most]}", "rollout.steps.0: Input should be a valid number"),
+        ("rollout: {steps: [most]}", "unable to parse string as a number (given: 'most')"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
@@ -39,6 +41,23 @@ def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, text: str, says: 
     assert str(path) in str(refused.value)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "store: {url: 'mysql://ann:4242@db/t'}",
+        "store: {url: 'ann:4242@db/t'}",
+        "store: {url: 'host=db password=4242'}",
+        "engine: {url: '4242abcdef0123456789abcdef'}",
+        "retrain: {kubernetes: {claims: {TOKEN: 4242}}}",
+    ],
+)
+def test_what_may_be_a_secret_is_not_said_back(tmp_path: Path, text: str) -> None:
+    """Addresses with a password, long texts and what lies below a free key stay out of the sentence."""
+    with pytest.raises(InvalidInput, match="settings file") as refused:
+        load(write(tmp_path, text))
+    assert "4242" not in str(refused.value)
 
 
 def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def written(folder: Path, base: Path, **changes: Any) -> Path:
     ("changes", "says"),
     [
         ({}, ""),
-        ({"recipe": {"r": "many"}}, "recipe: r 'many'"),
+        ({"recipe": {"r": "many"}}, "unable to parse string as an integer (given: 'many')"),
         ({"id": "my order"}, "id: 'my order' cannot be a folder and a model name"),
         ({"data": {"replay": "none.jsonl"}}, "rows file none.jsonl cannot be read"),
         ({"data": {"replay": "r.jsonl", "labeller": "labels"}}, "data.labeller: 'labels' is not file.py:function"),
@@ -76,7 +76,7 @@ def test_the_doctor_rehearses_an_order(tiny_model: Path, tmp_path: Path) -> None
         return good, remedy
 
     assert asked()[0] is True
-    assert asked(recipe={"lrr": 0.1})[1].startswith("it would be refused: recipe: unknown key 'lrr'; write one of")
+    assert asked(recipe={"lrr": 0.1})[1].startswith("it would be refused: recipe: unknown key 'lrr'; known keys")
     good, remedy = asked(labeller="none.py:label")
     assert (good, "there is no file none.py" in remedy) == (False, True)
     assert list(tmp_path.iterdir()) == []

@@ -59,10 +59,11 @@ def test_what_does_not_go_together_is_refused(changes: dict[str, Any], says: str
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ({"r": "many"}, r"recipe: r 'many': .*valid integer"),
-        ({"lr": None}, r"recipe: lr None: .*valid number"),
-        ({"targets": "q_proj"}, r"recipe: targets 'q_proj': .*valid tuple"),
-        ({"lrr": 0.1}, "unknown key 'lrr'; write one of method, r"),
+        ({"r": "many"}, r"recipe: r: .*valid integer.* \(given: 'many'\)"),
+        ({"lr": None}, r"recipe: lr: .*valid number \(given: None\)"),
+        ({"targets": "q_proj"}, r"recipe: targets: .*valid tuple \(given: 'q_proj'\)"),
+        ({"targets": ["q_proj", 3]}, r"recipe: targets\.1: .*valid string \(given: 3\)"),
+        ({"lrr": 0.1}, "unknown key 'lrr'; known keys there are: accumulation, alpha"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_named(document: dict[str, Any], says: str) -> None:
