@@ -36,6 +36,8 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> Record:
     """One parsed line as a record. Raises Failed for a request that failed, InvalidInput saying what is missing."""
+    if "request" in document:  # elsewhere a text is a text, also where it looks like a body
+        document = document | {key: _parsed(document.get(key)) for key in ("request", "response")}
     if _has_failed(document):
         raise Failed("this request failed")
     request: dict[str, Any] = {}
@@ -51,9 +53,10 @@ def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> 
     else:
         messages = (Message(role="user", text=_text(document, "prompt")),)
         answer = _text(document, _answer_key(document))
+    metadata = _object(request.get("metadata"))
     return record_of(
         Exchange(
-            id=_whole(str(document.get("id") or response.get("id") or fallback_id)),
+            id=_whole(_name(document.get("id")) or _name(response.get("id")) or fallback_id),
             worker="log",
             seq=seq,
             started_at=time_of(document.get("timestamp"))[0],
@@ -64,11 +67,11 @@ def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> 
             outcome=Outcome.COMPLETE,
             messages=messages,
             answer=answer,
-            user=_name(document.get("user") or request.get("user") or _object(request.get("metadata")).get("user_id")),
+            user=_name(document.get("user")) or _name(request.get("user")) or _name(metadata.get("user_id")),
             conversation=_name(document.get("conversation")),
-            template=_name(
-                document.get("template") or exported.get("template") or _object(request.get("metadata")).get("template")
-            ),
+            template=_name(document.get("template"))
+            or _name(exported.get("template"))
+            or _name(metadata.get("template")),
             total_s=_seconds(document.get("latency_s")) or 0.0,
             ttft_s=_seconds(document.get("ttft_s")),
         )
@@ -115,14 +118,19 @@ def _text(document: dict[str, Any], key: str) -> str:
 
 def _body(document: dict[str, Any], key: str) -> dict[str, Any]:
     value = document.get(key)
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = None
     if not isinstance(value, dict):
         raise InvalidInput(f'"{key}" must be a body (an object, or one as a text); a line is {FORMS}')
     return value
+
+
+def _parsed(body: Any) -> Any:
+    """A body, also where a log holds it as JSON text; None for a text that is no JSON."""
+    if not isinstance(body, str):
+        return body
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _messages(request: dict[str, Any]) -> tuple[Message, ...]:
@@ -204,4 +212,5 @@ def _seconds(value: Any) -> float | None:
 
 
 def _name(value: Any) -> str | None:
+    """0 is a name like any other number; an empty text is none."""
     return None if value is None or value == "" else str(value)

@@ -172,6 +172,10 @@ def _failed(n: int) -> dict[str, Any]:
         {"response": None, "error": "timeout"},
         {"response": {"choices": []}, "status": 500},
         {"response": {"choices": [{"message": {"content": "ha"}}]}, "trimtab": {"outcome": "client_gone"}},
+        {"response": '{"error": {"message": "overloaded"}}'},
+        {"response": '{"object": "response", "status": "failed", "output": []}'},
+        {"response": "upstream timed out", "error": "timeout"},
+        {"response": "null", "error": "timeout"},
     ]
     return {"request": {"messages": [{"role": "user", "content": "x"}]}, **ways[n % len(ways)]}
 
@@ -186,8 +190,14 @@ def test_failed_requests_are_passed_over(tmp_path: Path) -> None:
     note, summary = result.stderr.splitlines()
     assert note == "note: 134 of 534 requests failed and were passed over"
     assert (json.loads(summary)["failed_requests"], json.loads(summary)["bad_lines"]) == (134, 0)
-    with pytest.raises(InvalidInput, match=r"all 6 requests in .*failed: there is no answer"):
-        _run(_write(tmp_path / "none.jsonl", [_failed(n) for n in range(6)]))
+    with pytest.raises(InvalidInput, match=r"all 10 requests in .*failed: there is no answer"):
+        _run(_write(tmp_path / "none.jsonl", [_failed(n) for n in range(10)]))
+
+
+def test_an_answer_that_looks_like_a_fault_is_an_answer() -> None:
+    """Where a line holds two texts, JSON in the answer is what the model wrote."""
+    said = '{"error": "there is no such lamp"}'
+    assert _said({"prompt": "a", "response": said}) == ("a", said, None)
 
 
 def test_copies_are_told(tmp_path: Path) -> None:
@@ -323,6 +333,13 @@ def test_what_stands_beside_the_texts_is_taken() -> None:
     record = record_from(line, fallback_id="x")
     assert (record.id, record.user, record.conversation, record.template) == ("x", "u", "7", "t")
     assert (record.latency_s, record.ttft_s) == (2.0, 0.5)
+    zero = record_from({**line, "id": 0, "user": 0, "template": 0}, fallback_id="x")
+    assert (zero.id, zero.user, zero.template) == ("0", "0", "0")
+    body = {"id": 0, "choices": [{"message": {"content": "b"}}]}
+    whole = {"request": {"messages": [{"role": "user", "content": "a"}], "user": 0}, "response": body}
+    none = record_from({**whole, "id": "", "user": None}, fallback_id="x")
+    assert (none.id, none.user) == ("0", "0")
+    assert record_from({**whole, "id": None, "response": {**body, "id": ""}}, fallback_id="x").id == "x"
     for odd in ("soon", -1, True, float("inf"), None):
         assert record_from({**line, "latency_s": odd, "ttft_s": odd}, fallback_id="x").latency_s is None
 
