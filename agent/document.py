@@ -24,6 +24,18 @@ _TOLD_CHARS = 24
 """Longest text that is said back. A token or a key is longer."""
 _MAY_HOLD_SECRET = re.compile(r"[@=?]|://")
 """In texts: addresses can carry a password."""
+_PLAINLY = {
+    "expected <block end>": "this is not indented like what stands above it",
+    "mapping values are not allowed": "no key can stand here: is the line indented wrongly, or a text with a colon "
+    "in it not in quotes?",
+    r"character '\t'": "indent with spaces, not with tabs",
+    "that cannot start any token": "no value can begin with this character: put it in quotes",
+    "but found another document": "a second document begins here, and only one can be read",
+    "found unexpected end of stream": "a quote is not closed",
+    "could not determine a constructor for the tag": "leave out the tag, the word that begins with !",
+    "found unhashable key": "a list or a mapping cannot be a key",
+}
+"""Parts of PyYAML's sentences that speak of its insides, and what to do instead."""
 _UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 
 
@@ -46,13 +58,39 @@ def read_yaml(path: Path, name: str, instead: str) -> Any:
     `name` is what the file is ("order file"), `instead` what to give when it cannot be read. Raises InvalidInput.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  # a safe loader
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
         raise InvalidInput(f"{name} {path} cannot be read ({why}): give {instead}") from error
-    except yaml.YAMLError as error:
-        why = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
-        raise InvalidInput(f"{name} {path} is not valid YAML or JSON: {why}") from error
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe loader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"{name} {path} is not valid YAML or JSON: {_misread(error, text)}") from error
+
+
+def _misread(error: Exception, text: str) -> str:
+    """Where PyYAML gave up and what it looked for, on one line and without its picture of the place."""
+    if isinstance(error, yaml.reader.ReaderError):
+        before = text[: error.position]
+        place = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+        return f"{place}: the character U+{ord(text[error.position]):04X} is not allowed"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return f"what looks like a date or a number in it is none ({error}): put texts in quotes"
+    said = str(error.problem)
+    said = next((plainly for part, plainly in _PLAINLY.items() if part in said), said)
+    said = said.replace("'<stream end>'", "the end of the file")
+    here, begun = error.problem_mark, error.context_mark
+    if here is None:
+        return said
+    if begun is not None and begun.line != here.line:
+        said += f", in what begins at {_place(begun)}"
+    return f"{_place(here)}: {said}"
+
+
+def _place(mark: yaml.Mark) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}"
 
 
 def first_fault(error: ValidationError, model: type) -> str:
