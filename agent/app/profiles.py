@@ -70,7 +70,8 @@ def profile(
         _write(out, made)
         typer.echo(f"written to {out}", err=True)
     if against is not None:
-        found = distances(profile_of_file(against, read)[0], made)
+        reference = made if against == file else profile_of_file(against, read)[0]  # another sketch would differ
+        found = distances(reference, made)
         typer.echo("\n".join(json.dumps(asdict(d)) for d in found) if as_json else _table(found))
 
 

@@ -73,7 +73,10 @@ def binned(one: Shares, other: Shares, n: int, m: int, level: float) -> dict[str
 
 
 def _measures(one: Shares, other: Shares, n: int, m: int) -> dict[str, Shares]:
-    """Each measure of each pair of rows, shape (rows,). Hellinger is squared still: its root is taken at the end."""
+    """Each measure of each pair of rows, shape (rows,). Hellinger is squared still: its root is taken at the end.
+
+    All are 0 to the last digit for equal shares.
+    """
     first, second = np.maximum(one, 0.5 / n), np.maximum(other, 0.5 / m)
     middle, total = (one + other) / 2, np.maximum(one + other, 1e-300)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -82,7 +85,7 @@ def _measures(one: Shares, other: Shares, n: int, m: int) -> dict[str, Shares]:
         "psi": ((second - first) * np.log(second / first)).sum(-1),
         "js": np.clip((kept[0] + kept[1]).sum(-1) / 2, 0, 1),
         "chi2": ((one - other) ** 2 / total).sum(-1) / 2,
-        "hellinger2": np.clip(1 - np.sqrt(one * other).sum(-1), 0, 1),
+        "hellinger2": np.clip(((np.sqrt(one) - np.sqrt(other)) ** 2).sum(-1) / 2, 0, 1),
     }
 
 

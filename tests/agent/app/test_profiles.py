@@ -46,6 +46,17 @@ def test_a_profile_is_kept_and_compared(tmp_path: Path, capsys: pytest.CaptureFi
     assert "prompt" in table[1]
 
 
+def test_a_file_is_not_away_from_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sketch throws dice: a file that is held against itself is profiled once."""
+    path = _set(tmp_path / "a.jsonl", "turn on")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(json.dumps({**json.loads(line), "answer": "x" * n}) for n, line in enumerate(lines * 9)))
+    profile(path, against=path, as_json=True)
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert found
+    assert {row["value"] for row in found} == {0.0}
+
+
 def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     """Nothing to do, a span with a file, no traffic, a bad time: one sentence each."""
     file, settings = _set(tmp_path / "a.jsonl", "turn on"), tmp_path / "s.yaml"

@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.drift.distances import distances
+from agent.profile.profiler import Profiler
+from agent.profile.table import FEATURES, Kind
 from agent.store.whylogs_light import load_whylogs
-from agent.types import InvalidInput
+from agent.types import Features, InvalidInput
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -66,7 +70,39 @@ def test_equal_profiles_are_at_distance_zero() -> None:
     found = {(d.feature, d.measure): d.value for d in distances(one, one)}
     numbers, labels = ("ks", "psi", "js", "hellinger"), ("ks", "psi", "js", "hellinger", "chi2")
     expected = {("length", m): 0.0 for m in numbers} | {("reason", m): 0.0 for m in labels}
-    assert found == pytest.approx(expected, abs=1e-7)
+    assert found == expected
+
+
+@given(
+    rows=st.sampled_from([2, 30, 150, 600]),
+    decimals=st.integers(0, 15),
+    present=st.floats(0.1, 1),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=10, deadline=None)
+def test_no_column_is_away_from_itself(rows: int, decimals: int, present: float, seed: int) -> None:
+    """Every column of a profile is at exactly 0 from itself in every measure: many ties or none, values absent."""
+    r = np.random.default_rng(seed)
+    numbers = {f.name: r.normal(size=rows).round(decimals) for f in FEATURES if f.kind is not Kind.LABEL}
+    for flag in (f.name for f in FEATURES if f.kind is Kind.FLAG):
+        numbers[flag] = (numbers[flag] > 0).astype(float)
+    labels = {f.name: r.integers(40, size=rows) for f in FEATURES if f.kind is Kind.LABEL}
+    profiler = Profiler()
+    profiler.track(
+        [
+            Features(
+                exchange_id=str(n),
+                numbers={name: float(column[n]) for name, column in numbers.items() if n < 2 or r.random() < present},
+                labels={name: f"label {column[n]}" for name, column in labels.items()},
+            )
+            for n in range(rows)
+        ]
+    )
+    whole = profiler.serialize()
+    found = distances(whole, whole)
+    seen = {d.feature for d in found}
+    assert len([f for f in FEATURES if f.name in seen or f.name.rpartition("_")[0] in seen]) == len(FEATURES)
+    assert [d for d in found if d.value or d.low] == []
 
 
 def test_sketches_agree_with_the_samples() -> None:
