@@ -17,7 +17,7 @@ from tests.needs import need
 THEIRS = """
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: llama, labels: {app: llama}}
+metadata: {name: llama, labels: {app: llama}, resourceVersion: "17", uid: "0f"}
 spec:
   replicas: 1
   selector: {matchLabels: {app: llama}}
@@ -38,6 +38,7 @@ spec:
           volumeMounts: [{name: weights, mountPath: /data}]
       volumes:
         - {name: weights, persistentVolumeClaim: {claimName: llama-weights}}
+status: {observedGeneration: 3, replicas: 1}
 """
 
 
@@ -58,6 +59,8 @@ def patched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_the_patched_deployment_is_valid_and_still_theirs(patched: dict[str, Any]) -> None:
     """What they wrote stays: name, selector, containers, arguments, volumes, variables."""
     fits(patched)
+    assert patched["metadata"] == {"name": "llama", "labels": {"app": "llama"}}  # else a second apply is a conflict
+    assert "status" not in patched
     theirs = yaml.safe_load(THEIRS)
     assert patched["spec"]["selector"] == theirs["spec"]["selector"]
     assert (
@@ -120,11 +123,11 @@ def test_one_file_has_one_writer(patched: dict[str, Any]) -> None:
 
 
 def test_the_chart_s_services_find_the_patched_pods(patched: dict[str, Any]) -> None:
-    """The sidecar's Service, the policy and the budget choose by a label that the patch brings."""
+    """The sidecar's Service and the policy choose by a label that the patch brings."""
     labels = patched["spec"]["template"]["metadata"]["labels"]
     assert manifests("attach")["Service", f"{NAME}-agent"]["spec"]["selector"].items() <= labels.items()
     assert manifests("attach")["NetworkPolicy", NAME]["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
-    ports = {p["name"] for c in containers(patched["spec"]["template"]["spec"]) for p in c.get("ports", ())}
+    ports = {p["containerPort"] for c in containers(patched["spec"]["template"]["spec"]) for p in c.get("ports", ())}
     assert manifests("attach")["Service", f"{NAME}-agent"]["spec"]["ports"][0]["targetPort"] in ports
 
 
@@ -134,7 +137,11 @@ def test_the_notes_say_what_to_do_next() -> None:
     assert "{{- " in text
     for install, commands in {
         "minimal": ["rollout status deployment/demo-trimtab", "port-forward service/demo-trimtab-agent 8321"],
-        "attach": ["get deployment llama -o yaml", "get configmap demo-trimtab-attach", "kubectl kustomize . | "],
+        "attach": [
+            "[ -f vllm.yaml ] || kubectl -n models get deployment llama -o yaml",
+            "get configmap demo-trimtab-attach",
+            "kubectl kustomize . | ",
+        ],
         "observe": ["get secret demo-trimtab -o", "http://demo-trimtab-agent.models:8321/v1/exchanges"],
     }.items():
         ran = helm(

@@ -271,19 +271,23 @@ def test_the_policy_opens_the_api_to_apps_and_the_sidecar_to_monitoring(install:
     spec = manifests(install)["NetworkPolicy", NAME]["spec"]
     assert spec["podSelector"] == {"matchLabels": {"trimtab/sidecar": NAME}}
     doors = {rule["ports"][0]["port"]: rule.get("from") for rule in spec["ingress"]}
-    assert all(doors[port] for port in doors.keys() & {"openai", "agent"})
+    assert all(doors[port] for port in doors.keys() & {"openai", 8321})
     shop = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     match install:
         case "full":
             feedback = shop | {"podSelector": {"matchLabels": {"app": "feedback"}}}
-            assert doors == {"openai": [shop], "agent": [feedback, monitoring]}
+            assert doors == {"openai": [shop], 8321: [feedback, monitoring]}
         case "attach":
-            assert spec["ingress"] == [{"ports": [{"port": 1, "endPort": 8320}, {"port": 8322, "endPort": 65535}]}]
+            (theirs,) = spec["ingress"]
+            open_to_all = [(p.get("protocol", "TCP"), p["port"], p["endPort"]) for p in theirs["ports"]]
+            other = [("UDP", 1, 65535), ("SCTP", 1, 65535)]
+            assert open_to_all == [("TCP", 1, 8320), ("TCP", 8322, 65535), *other]
+            assert "from" not in theirs
         case "observe":
-            assert set(doors) == {"agent"}
+            assert set(doors) == {8321}
         case "controller":
-            assert doors["agent"] == [monitoring]
+            assert doors[8321] == [monitoring]
             assert [rule.get("from") for rule in spec["ingress"] if rule["ports"][0]["port"] == "openai"] == [
                 [shop],
                 [
@@ -416,6 +420,7 @@ def test_a_job_as_the_launcher_makes_it_is_whole(tmp_path: Path, monkeypatch: py
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert "/tmp" in mounts(container)
     assert spec["securityContext"]["runAsUser"] == 10001
+    assert spec["enableServiceLinks"] is False  # a Service called vllm would be VLLM_PORT, which vLLM refuses
     assert _behind(engine, read.home / "adapters")[0] == _behind(trainer, read.home / "adapters")[0]
     claims = {
         v["name"]: v["persistentVolumeClaim"]["claimName"] for v in spec["volumes"] if "persistentVolumeClaim" in v
@@ -471,7 +476,11 @@ def test_selectors_choose_what_they_should(install: str) -> None:
             assert manifest["spec"]["selector"]["matchLabels"].items() <= labels.items()
     sidecar = {"trimtab/sidecar": NAME}
     assert found["Service", f"{NAME}-agent"]["spec"]["selector"] == sidecar
-    assert found["PodDisruptionBudget", NAME]["spec"]["selector"]["matchLabels"] == sidecar
+    assert [
+        manifest["spec"]["selector"]["matchLabels"]
+        for (kind, name), manifest in found.items()
+        if (kind, name) == ("PodDisruptionBudget", NAME)
+    ] == ([] if install == "attach" else [sidecar])  # theirs may have one, and nothing is evicted where two speak
     if install != "attach":
         labels = found["Deployment", NAME]["spec"]["template"]["metadata"]["labels"]
         assert sidecar.items() <= labels.items()
@@ -493,7 +502,8 @@ def test_ports_are_what_the_containers_open(install: str) -> None:
                     assert container[probe]["httpGet"]["port"] in ports
         for (kind, _), manifest in manifests(install).items():
             if kind == "Service" and manifest["spec"]["selector"].items() <= metadata["labels"].items():
-                assert {p["targetPort"] for p in manifest["spec"]["ports"]} <= ports.keys()
+                assert {p["targetPort"] for p in manifest["spec"]["ports"]} <= {"openai", 8321}
+                assert ports["agent"] == 8321
                 reached.add(manifest["metadata"]["name"])
     if install != "attach":
         assert reached == {name for kind, name in manifests(install) if kind == "Service"}

@@ -135,7 +135,7 @@ def test_monitoring_reaches_both_and_the_judge_is_reached() -> None:
     policy = found["NetworkPolicy", OWN]["spec"]
     assert set(policy["podSelector"]["matchLabels"].items()) <= labels(found, OWN)
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
-    assert policy["ingress"] == [{"ports": [{"port": "agent"}], "from": [monitoring]}]
+    assert policy["ingress"] == [{"ports": [{"port": 8321}], "from": [monitoring]}]
     judge = found["NetworkPolicy", NAME]["spec"]["ingress"][1]["from"]
     assert [set(one["podSelector"]["matchLabels"].items()) <= labels(found, OWN) for one in judge] == [True, False]
     assert judge[1]["podSelector"]["matchLabels"] == {kubernetes.LABEL: kubernetes.MINE}
@@ -186,3 +186,19 @@ def test_the_notes_lead_to_the_controller() -> None:
     ran = helm("install", "demo", ".", "-f", "ci/controller-values.yaml", "--namespace", "models", "--dry-run=client")
     assert f"port-forward service/{OWN} 8321" in ran.stdout.partition("NOTES:")[2]
     assert not [name for _, name in manifests("retraining") if "controller" in name]
+
+
+def test_who_sends_messages_starts_anew_when_their_addresses_change() -> None:
+    """They are read from the environment, which a running pod keeps; sidecars beside a controller send none."""
+    urls = "secrets.notifyUrls=slack://a"
+    database = ("database.kind=postgresql", "database.existingSecret=d", "objects.url=s3://b")
+    both = [beside("minimal", *database, *more) for more in ((), (urls,))]
+    alone = [manifests("minimal"), beside("minimal", "controller.enabled=false", urls)]
+    assert len({checksum(found, OWN) for found in both}) == 2
+    assert len({checksum(found, NAME) for found in both}) == 1
+    assert len({checksum(found, NAME) for found in alone}) == 2
+
+
+def checksum(found: dict[tuple[str, str], Manifest], name: str) -> str:
+    """What a pod's template says of the settings."""
+    return str(found["Deployment", name]["spec"]["template"]["metadata"]["annotations"]["checksum/settings"])

@@ -37,6 +37,8 @@ def refusal(*values: str) -> str:
         ("engine.image.digest=sha256:short", "/engine/image/digest"),
         ("engine.resources.limit.memory=1Gi", "limit"),
         ("mode=everything", "/mode"),
+        ("attach.port=8321", "/attach/port"),
+        ("model.mountPath=/cache", "/model/mountPath"),
         ("model.path=/absolute", "/model/path"),
         ("model.path=up/../there", "/model/path"),
         ("networkPolicy.apps[0].pods=all", "pods"),
@@ -89,7 +91,10 @@ CONTRADICTIONS: list[tuple[tuple[str, ...], tuple[str, str]]] = [
     ((*SERVE, r"engine.resources.limits.nvidia\.com/gpu=1"), ("engine.resources.limits", "engine.gpus")),
     ((*SERVE, "engine.extraArgs={--api-server-count=2}"), ("engine.extraArgs", "replicas")),
     ((*SERVE, "engine.extraArgs={--max-lora-rank=8}"), ("engine.extraArgs", "engine.maxLoraRank")),
+    ((*SERVE, "engine.extraArgs={--max_lora_rank=8}"), ("engine.extraArgs", "engine.maxLoraRank")),
+    ((*SERVE, "engine.extraArgs={-tp=2}"), ("engine.extraArgs", "engine.gpus")),
     ((*SERVE, "engine.extraEnv[0].name=TRIMTAB_SOCKET"), ("engine.extraEnv", "mode")),
+    ((*SERVE, r"podLabels.app\.kubernetes\.io/component=x"), ("podLabels", "mode")),
     (
         (*SERVE, "secrets.existingSecret=s", "secrets.notifyUrls=x"),
         ("secrets.existingSecret", "secrets.notifyUrls"),
@@ -125,6 +130,19 @@ def test_contradictions_are_refused_in_a_sentence_that_names_both(
     assert all(name in sentence for name in both), sentence
     assert len(sentence.split()) > 10
     assert ": " in sentence or "so " in sentence
+
+
+@pytest.mark.parametrize("release", ["7b-home", "home.v2"])
+def test_a_release_that_services_cannot_be_called_after_is_refused(release: str) -> None:
+    """Kubernetes would make half of the manifests, and refuse the Services."""
+    ran = helm("template", release, ".", "--set", *SERVE)
+    assert ran.returncode != 0
+    assert f'the release is called "{release}"' in ran.stderr
+
+
+def test_a_secret_is_asked_for_under_the_name_that_is_read() -> None:
+    """Who is told to put the addresses into a Secret of their own must be told the right key."""
+    assert "under the key TRIMTAB_NOTIFY_URLS" in said((*SERVE, "secrets.existingSecret=s", "secrets.notifyUrls=x"))
 
 
 def test_no_contradiction_is_left_untried() -> None:

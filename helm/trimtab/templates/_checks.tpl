@@ -55,9 +55,9 @@
 {{- $flags := dict "--model" "model.path" "--served-model-name" "agent.settings.engine.base_model" "--host" "networkPolicy" "--port" "service.port"
       "--middleware" "mode" "--api-key" "secrets.existingSecret" "--enable-lora" "mode" "--max-loras" "engine.maxLoras" "--max-cpu-loras" "engine.maxLoras"
       "--max-lora-rank" "engine.maxLoraRank" "--lora-target-modules" "engine.loraModules" "--max-model-len" "engine.maxModelLen"
-      "--max-num-seqs" "engine.maxNumSeqs" "--tensor-parallel-size" "engine.gpus" -}}
+      "--max-num-seqs" "engine.maxNumSeqs" "--tensor-parallel-size" "engine.gpus" "-tp" "engine.gpus" -}}
 {{- range $argument := $v.engine.extraArgs -}}
-{{- $flag := first (splitList "=" $argument) -}}
+{{- $flag := first (splitList "=" $argument) | replace "_" "-" -}}
 {{- if or (eq $flag "--api-server-count") (eq $flag "-asc") -}}
 {{- fail "engine.extraArgs has --api-server-count, and mode needs adapters loaded at run time, which vLLM does with one API process only: raise replicas instead" -}}
 {{- end -}}
@@ -71,8 +71,15 @@
 {{- end -}}
 {{- end -}}
 
+{{- $labels := merge (dict "app.kubernetes.io/component" "" ) (include "trimtab.labels" . | fromYaml) (include "trimtab.sidecarLabel" . | fromYaml) -}}
+{{- range $label, $_ := $v.podLabels -}}
+{{- if hasKey $labels $label -}}
+{{- fail (printf "podLabels sets %s, by which mode %s finds its pods: leave it out of podLabels" $label $v.mode) -}}
+{{- end -}}
+{{- end -}}
+
 {{- if and $v.secrets.existingSecret $v.secrets.notifyUrls -}}
-{{- fail "secrets.existingSecret and secrets.notifyUrls are both set: put the addresses into your Secret, under the key notify-urls" -}}
+{{- fail "secrets.existingSecret and secrets.notifyUrls are both set: put the addresses into your Secret, under the key TRIMTAB_NOTIFY_URLS" -}}
 {{- end -}}
 
 {{- if and (eq $v.database.kind "postgresql") (not $v.database.existingSecret) -}}

@@ -1,4 +1,7 @@
 {{- define "trimtab.name" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
+{{- fail (printf "the release is called %q, and Services are called after it, whose names begin with a letter and have no dots: choose another name" .Release.Name) -}}
+{{- end -}}
 {{- printf "%s-trimtab" .Release.Name | trunc 48 | trimSuffix "-" -}}
 {{- end -}}
 
@@ -127,6 +130,18 @@ A controller's differ in where it is reached, where it reaches the engines, and 
 {{- end -}}
 {{- mustMergeOverwrite $suggested (deepCopy $v.agent.settings) $own | toYaml -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+In: (root, role). Changes when a pod of that role must start anew: with its settings, and with the addresses for messages, which
+it reads from its environment; sidecars beside a controller send none.
+*/}}
+{{- define "trimtab.checksum" -}}
+{{- $urls := ternary "" (index . 0).Values.secrets.notifyUrls (eq (index . 1) "sidecar") -}}
+{{- printf "%s%s" (include "trimtab.settingsOf" .) $urls | sha256sum -}}
+{{- end -}}
+{{- define "trimtab.sidecarChecksum" -}}
+{{- include "trimtab.checksum" (list . (ternary "sidecar" "all" .Values.controller.enabled)) -}}
 {{- end -}}
 
 {{/* Where a controller asks the engines, whichever of them answers. */}}

@@ -301,6 +301,7 @@ The rest of a Job's pod (retrain.kubernetes.pod): a vLLM of its own, in which ch
 so that production is left alone. It listens inside the pod only and needs no middleware.
 */}}
 {{- define "trimtab.jobPod" -}}
+enableServiceLinks: false
 securityContext: {{- include "trimtab.podSecurity" . | nindent 2 }}
 {{- with .Values.engine.runtimeClassName }}
 runtimeClassName: {{ . }}
