@@ -76,26 +76,38 @@ class Line:
         else:
             train, held = split.split(given.fresh, share)
         sides = {row.group for row in held}
-        sets["fresh_train"], sets["holdout_fresh"] = split.apart(train, held)
-        across = len(train) - len(sets["fresh_train"])
-        sets["holdout_fresh"] = [row for row in sets["holdout_fresh"] if row.source not in UNEXAMINED]
+        sets["fresh_train"] = train
+        sets["holdout_fresh"] = [row for row in held if row.source not in UNEXAMINED]
         silent = len(held) - len(sets["holdout_fresh"])
-        old, sets["holdout_old"], self._marked = self._replay_sides()
-        sets["replay_train"] = old
+        sets["replay_train"], sets["holdout_old"], self._marked = self._replay_sides()
         sets["extra_train"] = list(given.extra)
-        talks = {row.conversation for row in held} - {None}
-        self._unlabelled = [
-            row
-            for row in given.unlabelled
-            if row.group not in sides and row.conversation not in talks and not split.held(row, share)
-        ]
         self._set_aside()
+        self._unlabelled = [row for row in given.unlabelled if row.group not in sides and not split.held(row, share)]
+        across = self._keep_apart(held)
         self.bench.note(
             "split",
             says=f"fresh test share {share:.2f} by {options.split_by}; {silent} rows whose label is a machine's word "
-            f"are not examined, {across} rows of an examined conversation are not learnt",
+            f"are not examined, {across} rows of an examined conversation or user are not learnt",
             test_share=round(share, 4),
         )
+
+    def _keep_apart(self, held: Sequence[Row]) -> int:
+        """No conversation, and by hash no user, on two sides: training gives way to validation, it to the holdouts.
+
+        Which users are in the old slice is the owner's word where he marked it. Returns how many rows gave way.
+        """
+        sets, by_hash = self.bench.sets, self._options.split_by == "hash"
+        old = sets["holdout_old"]
+        talks = split.talks([*held, *old, *self._in.fixed])
+        people = split.people([*held, *(() if self._marked else old)]) if by_hash else set()
+        before = sum(len(sets[name]) for name in LEARNT)
+        sets["validation"] = split.apart(sets["validation"], talks, people)
+        talks |= split.talks(sets["validation"])
+        people |= split.people(sets["validation"])
+        for name in TRAINING:
+            sets[name] = split.apart(sets[name], talks, people)
+        self._unlabelled = split.apart(self._unlabelled, talks, people)
+        return before - sum(len(sets[name]) for name in LEARNT)
 
     def _replay_sides(self) -> tuple[list[Row], list[Row], bool]:
         """(train, holdout, marked).
@@ -166,7 +178,10 @@ class Line:
         def why(row: Row) -> str | None:
             return clean.misfit(row, least=options.min_chars, most=options.max_chars, languages=options.languages)
 
-        dropped = [(row, reason) for row in self.bench.all() if (reason := why(row))]
+        def empty(row: Row) -> str | None:
+            return None if row.answer else "empty answer"
+
+        dropped = [(row, reason) for row in self.bench.all() if (reason := empty(row) or why(row))]
         self.bench.drop([row for row, _ in dropped])
         self._unlabelled = [row for row in self._unlabelled if why(row) is None]
         self.bench.note("length and language", dropped, says=f"languages kept: {', '.join(options.languages) or 'all'}")
@@ -224,8 +239,9 @@ class Line:
         """Training rows without a label get one, from each that offers it in turn; the rest is left out."""
         for name, act in self._in.labellers:
             made, facts = act(self._unlabelled)
+            made = [clean.normalised(row) for row in made]
             made = [clean.masked(row, self._mask) if self._options.pii != "off" else row for row in made]
-            made = [row for row in made if self._in.wrong.get(row.id) != row.answer]
+            made = [row for row in made if row.answer and self._in.wrong.get(row.id) != row.answer]
             done = {row.id for row in made}
             self._unlabelled = [row for row in self._unlabelled if row.id not in done]
             self.bench.sets["fresh_train"] += made
@@ -251,9 +267,10 @@ class Line:
         self.bench.note("cap per source", [(row, row.source) for row in gone])
         _, gone = caps.by_user(ranked, share=options.user_share, free=options.user_rows)
         self.bench.drop(gone, ("fresh_train",))
-        extra, more = caps.by_user(sets["extra_train"], share=options.user_share, free=options.user_rows)
-        sets["extra_train"] = extra
-        self.bench.note("cap per user", [(row, str(row.user)) for row in [*gone, *more]])
+        for name in ("replay_train", "extra_train"):
+            sets[name], more = caps.by_user(sets[name], share=options.user_share, free=options.user_rows)
+            gone += more
+        self.bench.note("cap per user", [(row, str(row.user)) for row in gone])
 
     def _balance(self) -> None:
         options = self._options

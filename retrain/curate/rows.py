@@ -102,21 +102,30 @@ class Row:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], *, id: str = "", source: str = "replay") -> Row:  # noqa: A002
-        """A row from {"messages" or "prompt", "answer"}; other keys are let be. Raises InvalidInput."""
+        """A row from {"messages" or "prompt", "answer"}; other keys are let be. Raises InvalidInput.
+
+        Without "answer", what other tools write is taken for it: "completion", else the assistant's last message.
+        """
         where = f"row {value.get('id') or id}"
-        answer = value.get("answer")
+        messages, answer = _parted(_messages(value, where), value)
         if not isinstance(answer, str) or not answer.strip():
-            raise InvalidInput(f'{where} has no "answer": write the text that should be answered')
-        messages = _messages(value, where)
-        user = value.get("user")
+            raise InvalidInput(
+                f'{where} has no "answer": write the text that should be answered (or "completion", or an assistant\'s '
+                "message at the end)"
+            )
+        if not messages:
+            raise InvalidInput(f"{where} has an answer and nothing that is asked: write a user's message before it")
+        if any(_half(text) for text in (answer, *(text for _, text in messages))):
+            raise InvalidInput(f"{where} holds half a character (U+D800 to U+DFFF): it was cut in the middle, mend it")
+        user, talk = value.get("user"), value.get("conversation")
         row = cls(
             id=str(value.get("id") or id),
             messages=messages,
             answer=answer.strip(),
             source=str(value.get("source") or source),
-            group=str(value.get("group") or user or messages[-1][1]),
+            group=str(value.get("group") or user or (messages[-1][1] if talk is None else f"conversation:{talk}")),
             user=None if user is None else str(user),
-            conversation=None if value.get("conversation") is None else str(value["conversation"]),
+            conversation=None if talk is None else str(talk),
             weight=_weight(value.get("weight"), where),
             labels=tuple((key, str(value[key])) for key in LABELS if isinstance(value.get(key), str | int)),
             match=str(value.get("match") or "exact"),
@@ -165,7 +174,7 @@ def read_marked(path: Path, *, prefix: str = "", source: str = "replay") -> list
             if not isinstance(value, dict):
                 raise InvalidInput("it is not a JSON object")  # noqa: TRY301
             row = Row.from_json(value, id=f"{prefix}{number}", source=source)
-        except (ValueError, InvalidInput) as error:
+        except (ValueError, InvalidInput, RecursionError) as error:
             raise InvalidInput(f"{path} line {number}: {error}") from error
         split = value.get("split")
         found.append((row, None if split is None else str(split)))
@@ -185,9 +194,38 @@ def _messages(value: Mapping[str, Any], where: str) -> tuple[tuple[str, str], ..
     if messages is None and isinstance(prompt, str):
         return (("user", prompt),)
     try:
-        pairs = tuple((str(m["role"]), str(m["content"])) for m in messages or ())
+        pairs = tuple((str(m["role"]), _content(m["content"])) for m in messages or ())
     except (TypeError, KeyError) as error:
-        raise InvalidInput(f'{where}: "messages" must list {{"role", "content"}} objects') from error
+        raise InvalidInput(
+            f'{where}: "messages" must list {{"role", "content"}} objects, with a text as each content'
+        ) from error
     if not pairs:
         raise InvalidInput(f'{where} has neither "messages" nor "prompt": write the text that is asked')
     return pairs
+
+
+def _content(value: Any) -> str:
+    """A message's text: a string, or OpenAI's list of text parts. Raises TypeError for all else, such as an image."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value or any(part["type"] != "text" for part in value):
+        raise TypeError(value)
+    return "\n".join(_content(part["text"]) for part in value)
+
+
+def _parted(messages: tuple[tuple[str, str], ...], value: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], Any]:
+    """(what is asked, the answer, whatever it is), by whichever key has it."""
+    if "answer" in value or "completion" in value:
+        return messages, value.get("answer", value.get("completion"))
+    if "messages" in value and messages[-1][0] == "assistant":
+        return messages[:-1], messages[-1][1]
+    return messages, None
+
+
+def _half(text: str) -> bool:
+    """Whether a code unit of UTF-16 stands alone, which no file of UTF-8 can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -9,7 +9,7 @@ The split comes first, before anything looks at texts, so that no later step can
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from retrain.curate.rows import Row, normal
 
@@ -58,10 +58,19 @@ def newest(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
     return list(rows[count:]), list(rows[:count])
 
 
-def apart(train: Sequence[Row], held: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The same sides, without the training rows whose conversation is examined (several users may share one)."""
-    talks = {row.conversation for row in held} - {None}
-    return [row for row in train if row.conversation not in talks], list(held)
+def talks(rows: Sequence[Row]) -> set[str]:
+    """Their conversations."""
+    return {row.conversation for row in rows if row.conversation is not None}
+
+
+def people(rows: Sequence[Row]) -> set[str]:
+    """Their users."""
+    return {row.user for row in rows if row.user is not None}
+
+
+def apart(rows: Sequence[Row], talks: Collection[str], people: Collection[str]) -> list[Row]:
+    """The rows of none of these conversations and none of these users (several users may share a conversation)."""
+    return [row for row in rows if row.conversation not in talks and row.user not in people]
 
 
 def choose(rows: Sequence[Row], most: int, salt: str = "choice") -> list[Row]:
