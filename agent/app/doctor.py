@@ -23,7 +23,7 @@ from agent.app.flow import Finding, agent_seen, engine_seen, judge_flow
 from agent.app.places import files, stores
 from agent.app.rehearse import order_finding
 from agent.app.roles import ROLES
-from agent.app.status import address_of
+from agent.app.status import address_of, unable
 from agent.settings import Settings
 from agent.store.artifacts import verify
 from agent.types import TrimtabError
@@ -178,6 +178,10 @@ def _engines(settings: Settings, http: httpx.Client) -> Finding:
 def _agent(settings: Settings, http: httpx.Client) -> Generator[Finding, None, dict[str, Any] | None]:
     """The agent's status; None when no agent answers."""
     address = address_of(settings)
+    answer = _asked(lambda: http.get(f"{address}/v1/status"))
+    if answer is not None and answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        yield False, f"agent at {address}", f"it lives, but {unable(answer)}; it goes on by itself when that is mended"
+        return None
     status = _json(http, f"{address}/v1/status")
     if status is None:
         yield False, f"agent at {address}", "start it with `trimtab agent --settings FILE`"

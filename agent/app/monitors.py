@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Lock
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.app.loops import Loops
 from agent.app.pulse import Pulse
@@ -25,10 +27,11 @@ from agent.quality.room import judge_totals
 from agent.quality.sample import Budget
 from agent.settings import Settings
 from agent.store import Store
-from agent.store.figures import figures
+from agent.store.figures import Figures, figures
 from agent.store.gate import TextGate
 from agent.store.pages import file_bytes
-from agent.store.snapshot import snapshot
+from agent.store.snapshot import Snapshot, snapshot
+from agent.types import TrimtabError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +65,29 @@ class Monitors:
             return render(self.known(), openmetrics=True)
 
     def known(self) -> Known:
-        """Look once."""
+        """Look once. While the store does not answer, what the process knows of itself is all that is known."""
         alias, at = self.settings.alias, self.now()
-        seen = snapshot(self.store, alias, at, self.shares() or None, charts=False)
-        return Known(seen=seen, figures=figures(self.store, alias), process=self._process(at))
+        try:
+            seen = snapshot(self.store, alias, at, self.shares() or None, charts=False)
+            return Known(seen=seen, figures=figures(self.store, alias), process=self._with_store(self._process(), at))
+        except (SQLAlchemyError, TrimtabError):
+            alone = replace(self._process(), store_answers=False)
+            return Known(seen=Snapshot.empty(alias, at), figures=Figures(), process=alone)
 
-    def _process(self, at: datetime) -> ProcessInfo:
+    def _with_store(self, process: ProcessInfo, at: datetime) -> ProcessInfo:
+        more: dict[str, object] = dict(self.more())
+        return replace(
+            process,
+            database_bytes=file_bytes(self.store.engine),
+            judge=judge_totals(self.store) if self.judging else {},
+            judge_budget_left=self._budget_left(at) if self.judging else None,
+            **more,  # type: ignore[arg-type]  # by name; a test renders them
+        )
+
+    def _process(self) -> ProcessInfo:
         health, counts = self.loops.health, self.intake.counts
         queue_exchanges, queue_bytes = self.intake.queued
         quality, capture = self.settings.quality, self.settings.capture
-        more: dict[str, object] = dict(self.more())
         return ProcessInfo(
             version=own_version(),
             started_at=self.started_at,
@@ -87,7 +103,6 @@ class Monitors:
             event_loop_lag_s=self.pulse.lag_s,
             text_paused=self.gate.paused,
             text_dropped=self.gate.without_text,
-            database_bytes=file_bytes(self.store.engine),
             database_limit_bytes=capture.keep_bytes,
             taps=self.intake.workers,
             queue_exchanges=queue_exchanges,
@@ -95,9 +110,6 @@ class Monitors:
             corrupt=counts.corrupt,
             given_up=counts.given_up,
             store_faults=counts.store_faults,
-            judge=judge_totals(self.store) if self.judging else {},
-            judge_budget_left=self._budget_left(at) if self.judging else None,
-            **more,  # type: ignore[arg-type]  # by name; a test renders them
         )
 
     def _budget_left(self, at: datetime) -> float:

@@ -19,11 +19,23 @@ from agent.settings import Settings
 from agent.types import RemoteFault
 
 
+def unable(answer: httpx.Response) -> str:
+    """Why an agent that answers can say nothing, in its own words."""
+    try:
+        said = dict(answer.json())
+    except ValueError:
+        return "it answers 503"
+    return str(said["error"]) if "error" in said else f"it is {said.get('status', 'not ready')}"
+
+
 def show(settings: Settings, url: str | None, *, as_json: bool, console: Console) -> None:
     """Print the status. Raises RemoteFault in one sentence when no agent answers."""
     address = (url or address_of(settings)).rstrip("/")
     try:
-        status = httpx.get(f"{address}/v1/status", timeout=10).raise_for_status().json()
+        answer = httpx.get(f"{address}/v1/status", timeout=10)
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            raise RemoteFault(f"the agent at {address} lives, but {unable(answer)}: see `trimtab doctor`")
+        status = answer.raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         why = (str(error).splitlines() or ["no answer"])[0]
         msg = f"no agent answers at {address} ({why}): start it with `trimtab agent`, or give --url"

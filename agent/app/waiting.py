@@ -17,11 +17,15 @@ from socket import AF_INET6
 from threading import Thread
 from typing import TypeVar
 
+from agent.export.table import METRICS
 from agent.types import RemoteFault
 
 Built = TypeVar("Built")
 RETRY_S = 5.0
 ALIVE = "/livez"
+ANSWERS = next(metric for metric in METRICS if metric.name == "trimtab_store_answers")
+AWAY = f"# HELP {ANSWERS.name} {ANSWERS.help}\n# TYPE {ANSWERS.name} {ANSWERS.kind}\n{ANSWERS.name} 0\n"
+"""What monitors are told: that the database is away is no reason to hear nothing."""
 
 log = logging.getLogger("trimtab")
 
@@ -45,10 +49,10 @@ def patiently(
 
 class _Waiting(BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # the name is the standard library's
-        alive = self.path == ALIVE
-        body = json.dumps({"status": "waiting for the database"}).encode()
-        self.send_response(200 if alive else 503)
-        self.send_header("content-type", "application/json")
+        scraped = self.path == "/metrics"
+        body = AWAY.encode() if scraped else json.dumps({"status": "waiting for the database"}).encode()
+        self.send_response(200 if scraped or self.path == ALIVE else 503)
+        self.send_header("content-type", "text/plain; version=0.0.4; charset=utf-8" if scraped else "application/json")
         self.send_header("content-length", str(len(body)))
         self.send_header("retry-after", f"{RETRY_S:.0f}")
         self.end_headers()

@@ -18,7 +18,7 @@ from prometheus_client.samples import Exemplar
 
 from agent.export.exemplars import EXEMPLARS, Marks
 from agent.export.reads import READS, Known, ProcessInfo, Sample
-from agent.export.table import METRICS, OF_EACH, Metric, reference
+from agent.export.table import KEPT_IN_STORE, METRICS, OF_EACH, Metric, reference
 from agent.store.figures import Mark
 
 __all__ = ["METRICS", "Known", "Metric", "ProcessInfo", "bounded", "reference", "render"]
@@ -71,8 +71,11 @@ class _Reading(Collector):
     def collect(self) -> Iterator[Family]:
         """One family a metric; what was left out is counted as it goes. The fleet's are the leader's."""
         left_out = 0
+        of_process = self._known.process
         for metric in METRICS:
-            if metric.name not in OF_EACH and not self._known.process.leads:
+            if metric.name not in OF_EACH and not (of_process.leads and of_process.store_answers):
+                continue
+            if metric.name in KEPT_IN_STORE and not of_process.store_answers:
                 continue
             samples = [((), float(left_out))] if metric.name == LEFT_OUT else list(READS[metric.name](self._known))
             kept, over = bounded(metric, samples)

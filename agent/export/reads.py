@@ -23,7 +23,8 @@ Sample = tuple[tuple[str, ...], float]
 class ProcessInfo:
     """What the sidecar knows of itself and of its settings; everything else comes from the store.
 
-    `leads` is false for a follower among the processes of one database; `offices` says which of the two it holds.
+    `store_answers` is false when nothing but this could be learnt. `leads` is false for a follower among the processes
+    of one database; `offices` says which of the two it holds.
     `loop_lag_s` is how long ago each loop finished a round, `loop_round_s` how long that took, in seconds;
     `loop_faults` counts what its outer ring caught; `event_loop_lag_s` is the longest wait of the last minute.
     `text_paused` and `text_dropped` say that texts are not stored for want of room, and of how many exchanges.
@@ -35,6 +36,7 @@ class ProcessInfo:
     version: str
     started_at: datetime
     resident_bytes: int
+    store_answers: bool = True
     leads: bool = True
     offices: Mapping[str, bool] = field(default_factory=dict)
     judge_enabled: bool = False
@@ -260,6 +262,7 @@ READS: Mapping[str, Read] = {
     "trimtab_intake_corrupt_total": process("corrupt"),
     "trimtab_intake_given_up_total": process("given_up"),
     "trimtab_store_faults_total": process("store_faults"),
+    "trimtab_store_answers": process("store_answers"),
     "trimtab_text_paused": process("text_paused"),
     "trimtab_text_dropped_total": process("text_dropped"),
     "trimtab_database_bytes": process("database_bytes"),

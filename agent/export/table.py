@@ -53,6 +53,8 @@ CAPTURE = (
        "Exchanges that the store refused ten times, since the sidecar started: lost."),
     _m("counter trimtab_store_faults_total faults",
        "Writes of the intake that the store refused, since the sidecar started; they are tried again."),
+    _m("gauge trimtab_store_answers bool",
+       "1 when the store answered this scrape; with 0 only what the process knows without it is exported."),
     _m("gauge trimtab_text_paused bool",
        "1 while exchanges are stored without their texts, because the disk has no room."),
     _m("counter trimtab_text_dropped_total exchanges",
@@ -160,6 +162,7 @@ OF_EACH = frozenset(
         "trimtab_intake_corrupt_total",
         "trimtab_intake_given_up_total",
         "trimtab_store_faults_total",
+        "trimtab_store_answers",
         "trimtab_text_paused",
         "trimtab_text_dropped_total",
         "trimtab_build_info",
@@ -177,6 +180,8 @@ OF_EACH = frozenset(
 )
 """What each sidecar exports of itself. All else is the fleet's: of several sidecars on one database the leader alone
 exports it, so that sums over pods count nothing twice."""
+KEPT_IN_STORE = frozenset({"trimtab_notifications_sent_total", "trimtab_notifications_failed_total"})
+"""Those among them that cannot be told while the store does not answer. All others are: who watches must hear of it."""
 
 
 def reference() -> str:

@@ -200,6 +200,18 @@ class Snapshot:
     quality_series: tuple[QualityPoint, ...]
     alarm_rowids: tuple[int, ...]
 
+    @classmethod
+    def empty(cls, alias: str, at: datetime) -> Snapshot:
+        """What is seen while the store does not answer: nothing."""
+        drift = Drift(
+            evidence=None, threshold=None, version=None, reference_rows=0, reference_wanted=None, at=None, alarms=0
+        )
+        return cls(
+            alias=alias, at=at, capture=Capture(assigned=0, stored=0, dropped=0, unreadable=0, lost=0), workers=(),
+            exchanges=(), drift=drift, alarm=None, estimates=(), grades=(), decision=None, orders=(), order_counts={},
+            adapters=(), rollout=None, events=(), evidence_series=(), quality_series=(), alarm_rowids=(),
+        )  # fmt: skip
+
     def answered(self) -> dict[str, int]:
         """Exchanges per version, whatever their outcome."""
         total: dict[str, int] = {}

@@ -270,6 +270,16 @@ def test_a_socket_path_that_is_too_long_is_found(estate: Estate) -> None:
     assert "the kernel allows 107: choose a shorter `home`" in doctor(estate, home=long)[1]
 
 
+def test_an_agent_without_its_store_is_not_called_away(estate: Estate) -> None:
+    """Who is told to start what runs already looks in the wrong place."""
+    with estate.store.engine.begin() as connection:
+        connection.exec_driver_sql("drop table exchange")
+    fine, said = doctor(estate)
+    assert not fine
+    assert "it lives, but the store does not answer" in " ".join(said.split())
+    assert "trimtab agent --settings" not in said
+
+
 def test_a_dead_engine_and_a_missing_token_are_said(tmp_path: Path) -> None:
     """Where nobody answers, the doctor must say how to start them, and stop there."""
     out = io.StringIO()

@@ -15,14 +15,16 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import select
 
-from agent.app import archive, restore
+from agent.app import archive, restore, status
 from agent.app.database import open_store, reading_store
 from agent.app.main import Agent
 from agent.app.waiting import patiently
 from agent.app.watch import Watch
+from agent.export.table import KEPT_IN_STORE, OF_EACH
 from agent.intake import IntakeServer, Redactor
 from agent.intake import server as intake
 from agent.intake.attach.lines import read_lines
@@ -240,6 +242,18 @@ def test_what_one_database_exports_the_other_imports(
     reading.close()
 
 
+def test_who_watches_hears_of_a_database_that_is_away(fleet: tuple[Agent, Agent]) -> None:
+    """A scrape that failed would silence the very alert: the process tells of itself, and nothing of the fleet."""
+    monitors = fleet[0].monitors
+    assert b"\ntrimtab_store_answers 1.0\n" in monitors.text()
+    with fleet[0].store.engine.begin() as connection:
+        connection.exec_driver_sql("drop table exchange cascade")
+    for text in (monitors.text().decode(), monitors.openmetrics().decode()):
+        told = {line.split()[0].partition("{")[0] for line in text.splitlines() if not line.startswith("#")}
+        assert "\ntrimtab_store_answers 0.0\n" in text
+        assert told == OF_EACH - KEPT_IN_STORE
+
+
 def test_a_database_that_is_away_at_the_start_is_waited_for(
     database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -247,8 +261,13 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(
     nobody = database.replace("postgres@", "postgres:secret@").replace("tt-pg-", "nobody-")
     urls, port = iter([nobody, nobody, database]), free_port()
     asked: list[int] = []
+    scraped: list[str] = []
 
     def looked(_: float) -> None:
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            scraped.append(answer.read().decode())
+        with pytest.raises(RemoteFault, match="lives, but it is waiting for the database"):
+            status.show(Settings(), f"http://127.0.0.1:{port}", as_json=False, console=Console())
         with urlopen(f"http://127.0.0.1:{port}/livez", timeout=5) as answer:
             asked.append(answer.status)
         with pytest.raises(HTTPError) as refused:
@@ -259,6 +278,7 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(
     with caplog.at_level(logging.WARNING):
         store = patiently(lambda: Store(next(urls)), "127.0.0.1", port, sleep=looked)
     assert asked == [200, 503, 200, 503]
+    assert all("\ntrimtab_store_answers 0\n" in text for text in scraped)
     (said,) = [record.getMessage() for record in caplog.records]
     assert "cannot be used" in said
     assert "secret" not in said
