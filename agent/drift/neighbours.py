@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 SPANS = (25, 50, 100, 200)
 """How far apart two records may be, in records; a span is tried where three of it fit."""
-SURELY, PROBABLY = 3.0, 2.5
-"""Standard deviations from chance: of a reference, and where an alarm would follow."""
+SURELY, PROBABLY, LEAST = 3.0, 2.5, 2.0
+"""Standard deviations from chance: of a reference, where an alarm would follow, and of few rows."""
+FEW_ROWS, ENOUGH_ROWS = 300, 1_000
+"""So few rows show a thread barely, so many surely: what is asked of them grows between. Of independent texts one
+reference in 40 of 300 rows, and one in 13 of 500, is taken for threads (README)."""
 MOST_ROWS = 1_500
 """The first so many are looked at: enough for any thread that matters, and time stays bounded."""
 _PLACES, _BLOCK, _SHUFFLES, _COMMON = 2_048, 12, 40, 0.2
@@ -40,8 +43,12 @@ _LIVE_ROWS, _REFERENCE_ROWS, _WORDS, _CHANGES = 1_000, 400, 48, 16
 
 
 def alike(words: Sequence[Words], part: NDArray[np.intp], random: np.random.Generator, surely: float = SURELY) -> bool:
-    """Whether neighbours are alike beyond what their `part` (n,) explains and beyond chance."""
+    """Whether neighbours are alike beyond what their `part` (n,) explains and beyond chance.
+
+    `surely` is asked of `ENOUGH_ROWS`, in standard deviations, and less of fewer.
+    """
     words, part = words[:MOST_ROWS], part[:MOST_ROWS]
+    surely = max(np.interp(len(words), (FEW_ROWS, ENOUGH_ROWS), (LEAST, SURELY)) - (SURELY - surely), LEAST)
     spans = [span for span in SPANS if 3 * span <= len(words)]
     if not spans:
         return False
