@@ -134,6 +134,7 @@ class Agent:
             offices=lambda: {"decides": self.leader.leading, "moves": self.mover.leading},
             more=self._more,
         )  # fmt: skip
+        self.web = self._web()  # before the loop turns: building the routes would hold it up
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _led(self, office: Leader) -> Store:
@@ -165,8 +166,7 @@ class Agent:
         log.info("agent for %r: status page %s, %s", self.settings.alias, address, hears)
         if self.observer.observing:
             log.info("observe only: no champion is named, so everything is measured and nothing is moved")
-        web = self._web()
-        serving = asyncio.create_task(web.serve())
+        serving = asyncio.create_task(self.web.serve())
         beating = asyncio.create_task(self.pulse.beat())
         try:
             self.loops.start()
@@ -179,7 +179,7 @@ class Agent:
             if self.deciding is not None:
                 await asyncio.to_thread(self.deciding.stop)
             await self.intake.stop()
-            web.should_exit = True
+            self.web.should_exit = True
             with suppress(asyncio.CancelledError):
                 await serving
             if self.judge is not None:
