@@ -53,7 +53,8 @@ from agent.policy.sane import check
 from agent.profile.features import features
 from agent.quality.judge import judge_of
 from agent.quality.room import feedback
-from agent.rollout.act import Rollout, adopt, shares_wanted
+from agent.rollout.act import Rollout, shares_wanted
+from agent.rollout.adopt import adopt
 from agent.settings import Settings
 from agent.store import Store
 from agent.store.leader import MOVES, Leader

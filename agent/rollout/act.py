@@ -12,44 +12,26 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import col, select
 
 from agent.rollout import plan, wish
+from agent.rollout.hold import EnginePort, Holder
 from agent.settings import Settings
-from agent.store import Store, shelf
-from agent.store.artifacts import PROBES, manifest, verify
+from agent.store import Store
+from agent.store.artifacts import PROBES
 from agent.store.objects import Objects
 from agent.store.tables import EventRow, ExchangeRow, RolloutRow
-from agent.types import AdapterVersion, InvalidInput, TrimtabError, Unservable
+from agent.types import AdapterVersion, Unservable
 
 NO_CHANGE: Mapping[str, str] = {}
 MISMATCHES_ALLOWED = 1
 """Probes that may differ: greedy decoding in bf16 may break a near tie differently in another batch."""
-
-
-class EnginePort(Protocol):
-    """What a rollout asks of an engine; `serving.engine.Engine` is the real one."""
-
-    def live(self) -> bool:
-        """Whether the engine answers."""
-
-    def models(self) -> Mapping[str, str]:
-        """What it serves now, base and adapters: name -> folder."""
-
-    def load(self, name: str, folder: Path | str) -> None:
-        """Load an adapter folder under a name. Raises RemoteFault or Unservable."""
-
-    def unload(self, name: str) -> None:
-        """Forget an adapter; one that is not there is fine."""
-
-    def probe(self, name: str, probes: Sequence[Sequence[Mapping[str, str]]]) -> list[str]:
-        """Greedy answers of one model to recorded chats, in their order."""
 
 
 class Rollout:
@@ -77,11 +59,10 @@ class Rollout:
         self._engine = engine
         self._push = push
         self._held = held
-        self._objects = objects
+        self._holder = Holder(settings, store, engine, objects)
         self._leads, self._resign = leads, resign
         self._pushed: Mapping[str, float] | None = None
         self._refused = ""
-        self._judge_refused = ""
         self._lock = threading.Lock()
         self._rules = rules_of(settings)
 
@@ -99,7 +80,7 @@ class Rollout:
         row = self._store.rollout(self._settings.alias)
         if row is None:
             if self._settings.quality.judge_path and self._engine.live():
-                self._hold_judge(now)
+                self._holder.hold_judge(now)
             return "no champion is named: nothing is moved"
         if not self._engine.live():
             self._pushed = None
@@ -110,11 +91,11 @@ class Rollout:
             return self._grant(asked, row, now)
         stand = _stand(row)
         try:
-            self._hold_loaded(stand, now)
+            self._holder.hold(stand, now)
         except Unservable as fault:
             return self._refuse(row, stand, str(fault), now)
         self._set_weights(plan.weights(stand, self._rules))
-        self._hold_judge(now)
+        self._holder.hold_judge(now)
         if not self._leads():
             return "does not lead: holds what the leader wants"
         step = plan.next_step(stand, self._waiting(stand), self._traffic(row, stand, now), self._rules)
@@ -137,7 +118,7 @@ class Rollout:
         if back is None or back not in versions:
             return self._drop(asked, f"{row.champion} has no version before it to go back to", now)
         try:
-            self._load(versions[back], self._engine.models(), now)
+            self._holder.load(versions[back], self._engine.models(), now)
         except Unservable as fault:
             return self._drop(asked, str(fault), now)
         if trial:
@@ -162,59 +143,6 @@ class Rollout:
         return said
 
     # -- what is there ----------------------------------------------------------------------------
-
-    def _hold_loaded(self, stand: plan.Stand, now: datetime) -> None:
-        loaded = self._engine.models()
-        paths = {version.name: version for version in self._store.adapters(self._settings.alias)}
-        for name in plan.wanted(stand):
-            version = paths.get(name)
-            if version is None:
-                msg = f"{name} is wanted but the store has no such adapter"
-                raise Unservable(msg)
-            self._load(version, loaded, now)
-        for name in self._leftovers(stand, loaded):
-            self._engine.unload(name)
-            self._store.record("unloaded", f"the engine let {name} go", now, version=name)
-
-    def _load(self, version: AdapterVersion, loaded: Mapping[str, str], now: datetime) -> None:
-        """Have the engine hold a version, unless it does already."""
-        name = version.name
-        if loaded.get(name) == version.path:
-            return
-        if name in loaded:
-            self._engine.unload(name)
-        self._check(version)
-        self._engine.load(name, version.path)
-        self._store.record("loaded", f"the engine holds {name}", now, version=name, digest=version.digest)
-
-    def _check(self, version: AdapterVersion) -> None:
-        """Have the version here, and raise Unservable unless it is exactly what was evaluated."""
-        if self._objects is not None:
-            shelf.bring(self._objects, version.name, version.digest, Path(version.path))
-        digest = verify(Path(version.path))
-        if digest != version.digest:
-            found = f"digest {digest[:12]} instead of {version.digest[:12]}"
-            msg = f"{version.name} at {version.path} is not what was evaluated: {found}"
-            raise Unservable(msg)
-
-    def _hold_judge(self, now: datetime) -> None:
-        """Keep the judge loaded; a judge that cannot be had is said once and stops nobody else."""
-        judge, path = self._settings.quality.judge_model, self._settings.quality.judge_path
-        if not judge or not path or judge in self._engine.models():
-            return
-        try:
-            verify(path)
-            self._engine.load(judge, path)
-        except TrimtabError as fault:
-            if str(fault) != self._judge_refused:
-                self._store.record("unservable", f"the judge cannot be loaded: {fault}", now)
-            self._judge_refused = str(fault)
-            return
-        self._store.record("loaded", f"the engine holds the judge {judge}", now, version=judge)
-
-    def _leftovers(self, stand: plan.Stand, loaded: Mapping[str, str]) -> list[str]:
-        over = [v.name for v in self._store.adapters(self._settings.alias) if v.status in ("rejected", "retired")]
-        return [name for name in over if name in loaded and name not in plan.wanted(stand)]
 
     def _waiting(self, stand: plan.Stand) -> str | None:
         accepted = [v for v in self._store.adapters(self._settings.alias) if v.status == "accepted"]
@@ -263,7 +191,7 @@ class Rollout:
 
     def _prove(self, row: RolloutRow, name: str, now: datetime) -> str:
         version = next(v for v in self._store.adapters(self._settings.alias) if v.name == name)
-        self._check(version)
+        self._holder.check(version)
         probes = read_probes(version)[: self._settings.rollout.probes]
         answers = self._engine.probe(name, [messages for messages, _ in probes])
         wrong = [was for (_, was), answer in zip(probes, answers, strict=True) if was != answer]
@@ -350,38 +278,6 @@ def read_probes(version: AdapterVersion) -> list[tuple[list[dict[str, str]], str
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{version.name} has no readable {PROBES}, so nothing proves that it is what was evaluated"
         raise Unservable(msg) from error
-
-
-def adopt(settings: Settings, store: Store, now: datetime, objects: Objects | None = None) -> None:
-    """Make the settings' first champion the stand of the alias, once; where none is named, nobody is moved.
-
-    It goes into `objects` too, so that Jobs can start from it. Raises InvalidInput when it cannot be used, RemoteFault
-    when the object store does not answer.
-    """
-    if settings.champion is None or store.rollout(settings.alias) is not None:
-        return
-    try:
-        digest = verify(settings.champion)
-    except TrimtabError as error:
-        msg = f"champion {settings.champion} cannot be used: {error}"
-        raise InvalidInput(msg) from error
-    name = settings.first_version
-    if objects is not None:
-        shelf.put(objects, settings.champion, name)
-    store.put_adapter(
-        AdapterVersion(
-            name=name,
-            alias=settings.alias,
-            path=str(settings.champion.resolve()),
-            digest=digest,
-            base_digest=str(manifest(settings.champion).get("base_digest", "")),
-            parent=None,
-            status="live",
-            created_at=now,
-        )
-    )
-    store.put_rollout(RolloutRow(alias=settings.alias, champion=name, phase="steady", updated_at=now))
-    store.record("adopted", f"{name} answers for {settings.alias}", now, version=name, digest=digest)
 
 
 def _stand(row: RolloutRow) -> plan.Stand:

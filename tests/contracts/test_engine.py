@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.rollout.act import EnginePort
+from agent.rollout.hold import EnginePort
 from agent.types import Unservable
 from serving.engine import Engine
 from tests.estate.engines import MemoryEngine

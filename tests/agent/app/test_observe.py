@@ -17,7 +17,7 @@ import pytest
 from agent.app.observe import MOST_VERSIONS, SAYS, Observer, claim
 from agent.app.steer import Steer
 from agent.app.watch import Watch
-from agent.rollout.act import adopt
+from agent.rollout.adopt import adopt
 from agent.settings import Settings
 from agent.store import Store, artifacts
 from agent.store.snapshot import snapshot

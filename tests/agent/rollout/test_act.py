@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from agent.rollout import wish
-from agent.rollout.act import Rollout, adopt, shares_wanted
+from agent.rollout.act import Rollout, shares_wanted
+from agent.rollout.adopt import adopt
 from agent.settings import Settings
 from agent.store import Store, shelf
 from agent.store.artifacts import seal
