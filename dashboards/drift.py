@@ -15,10 +15,10 @@ NOW = f"max by (feature) ({DISTANCE})"
 LAST = f"max by (feature) ({DISTANCE} @ end())"
 EVIDENCE = Panel(
     title="Drift evidence (log10) against its threshold",
-    says="The sequential detector's statistic: one line, whatever moved. It begins anew after an alarm and after a "
-    "swap; the peak that raised the alarm can fall between two scrapes, the red mark is the alarm.",
+    says="The sequential detector's statistic: one line, whatever moved, at its highest of five minutes, so that no "
+    "peak falls between two scrapes. It begins anew after an alarm and after a swap; the red mark is the alarm.",
     queries=(
-        (f"max by (version) (trimtab_drift_evidence_log10{{{AV}}})", "{{version}}"),
+        (f"max by (version) (trimtab_drift_evidence_peak_log10{{{AV}}})", "{{version}}"),
         (f"max(trimtab_drift_threshold_log10{{{AV}}})", "alarm above this"),
     ),
     width=18,

@@ -109,7 +109,7 @@ class Watch:
                 readings += distances
         alarms = self._streams.hear(self._heard(batch), now)
         for rowid, alarm in alarms:
-            readings += self._streams.said(alarm.version, rowid, alarm.at, alarm.evidence)
+            readings += self._streams.said(alarm.version, rowid, now, alarm.evidence)
         readings += self._streams.stands(batch, now)
         self._commit(batch[-1][0], rows, readings, alarms, now)
         return len(batch)

@@ -43,9 +43,14 @@ class Distance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """`exchanges` by (version, outcome) and `grades` by (source, truth) name the newest exchange of each."""
+    """`exchanges` by (version, outcome) and `grades` by (source, truth) name the newest exchange of each.
+
+    `alarm_at` is when the newest drift alarm was raised; its own time is an exchange's, which may have been handed in
+    days later.
+    """
 
     distances: tuple[Distance, ...] = ()
+    alarm_at: datetime | None = None
     heartbeat_at: datetime | None = None
     promoted_at: datetime | None = None
     mismatch_at: datetime | None = None
@@ -60,6 +65,7 @@ def figures(store: Store, alias: str) -> Figures:
         versions = [name for name in (rollout.champion, rollout.challenger) if name] if rollout else []
         return Figures(
             distances=tuple(far for version in versions for far in _distances(session, version)),
+            alarm_at=session.exec(select(func.max(EventRow.at)).where(EventRow.kind == "alarm")).one(),
             heartbeat_at=_heartbeat(session, alias),
             promoted_at=rollout.promoted_at if rollout else None,
             mismatch_at=_mismatch(session),

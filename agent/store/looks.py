@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func
@@ -36,6 +37,9 @@ from agent.store.tables import (
 from agent.types import Decision, Estimate, Exchange
 
 DETECTOR_SAYS = ("log10_evidence", "log10_threshold", "reference_rows", "reference_wanted")
+PEAK = timedelta(minutes=5)
+PEAK_READINGS = 1000
+"""Newest readings among which the peak is looked for: the detector speaks once a tick, and at each alarm."""
 NEWEST_EVENTS = 50
 NEWEST_ORDERS = 20
 
@@ -60,7 +64,7 @@ def workers(session: Session) -> tuple[Worker, ...]:
     return tuple(Worker(**fields(Worker, row)) for row in rows)
 
 
-def drift(session: Session, alias: str, versions: Sequence[str]) -> Drift:
+def drift(session: Session, alias: str, versions: Sequence[str], now: datetime) -> Drift:
     """Where the detector stands."""
     newest = (_newest_reading(session, measure, versions) for measure in DETECTOR_SAYS)
     rows = [row for row in newest if row is not None]
@@ -68,9 +72,11 @@ def drift(session: Session, alias: str, versions: Sequence[str]) -> Drift:
     # After a swap the new version learns first: what the old version's detector last said is history.
     last = {row.measure: row.value for row in rows if latest is not None and row.version == latest.version}
     alarms = session.exec(select(func.count()).select_from(AlarmRow).where(AlarmRow.alias == alias)).one()
-    wanted = last.get("reference_wanted")
+    wanted, evidence = last.get("reference_wanted"), last.get("log10_evidence")
+    lately = _peak(session, latest.version, now) if latest else None
     return Drift(
-        evidence=last.get("log10_evidence"),
+        evidence=evidence,
+        peak=evidence if evidence is None or lately is None else max(evidence, lately),
         threshold=last.get("log10_threshold"),
         version=latest.version if latest else None,
         reference_rows=int(last.get("reference_rows", 0)),
@@ -84,6 +90,19 @@ def _newest_reading(session: Session, measure: str, versions: Sequence[str]) -> 
     query = select(ReadingRow).where(ReadingRow.feature == "detector", ReadingRow.measure == measure)
     newest_first = (col(ReadingRow.exchange_rowid).desc(), col(ReadingRow.rowid).desc())
     return session.exec(query.where(col(ReadingRow.version).in_(versions)).order_by(*newest_first).limit(1)).first()
+
+
+def _peak(session: Session, version: str, now: datetime) -> float | None:
+    said = (ReadingRow.feature == "detector", ReadingRow.measure == "log10_evidence", ReadingRow.version == version)
+    newest = (
+        select(ReadingRow.value, ReadingRow.at)
+        .where(*said)
+        .order_by(col(ReadingRow.exchange_rowid).desc())
+        .limit(PEAK_READINGS)
+        .subquery()
+    )
+    highest: float | None = session.exec(select(func.max(newest.c.value)).where(newest.c.at > now - PEAK)).one()
+    return highest
 
 
 def alarm(session: Session, alias: str) -> AlarmSeen | None:

@@ -49,9 +49,13 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drift:
-    """Where the detector stands. Evidence and threshold are log10; None before the first reading."""
+    """Where the detector stands. Evidence and threshold are log10; None before the first reading.
+
+    `peak` is the highest evidence of the last five minutes, and never below where it stands.
+    """
 
     evidence: float | None
+    peak: float | None
     threshold: float | None
     version: str | None
     reference_rows: int
@@ -204,8 +208,9 @@ class Snapshot:
     def empty(cls, alias: str, at: datetime) -> Snapshot:
         """What is seen while the store does not answer: nothing."""
         drift = Drift(
-            evidence=None, threshold=None, version=None, reference_rows=0, reference_wanted=None, at=None, alarms=0
-        )
+            evidence=None, peak=None, threshold=None, version=None, reference_rows=0, reference_wanted=None, at=None,
+            alarms=0,
+        )  # fmt: skip
         return cls(
             alias=alias, at=at, capture=Capture(assigned=0, stored=0, dropped=0, unreadable=0, lost=0), workers=(),
             exchanges=(), drift=drift, alarm=None, estimates=(), grades=(), decision=None, orders=(), order_counts={},

@@ -77,7 +77,7 @@ def snapshot(
             capture=capture,
             workers=looks.workers(session),
             exchanges=tallies,
-            drift=looks.drift(session, alias, versions),
+            drift=looks.drift(session, alias, versions, now),
             alarm=looks.alarm(session, alias),
             estimates=looks.estimates(session, versions),
             grades=looks.grades(session),

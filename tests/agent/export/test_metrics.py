@@ -17,7 +17,7 @@ from agent.export.exemplars import EXEMPLARS
 from agent.export.metrics import LABEL_CHARS, METRICS, Known, Metric, ProcessInfo, bounded, reference, render
 from agent.export.reads import READS
 from agent.export.table import OF_EACH
-from agent.store import Store
+from agent.store import Store, convert
 from agent.store.figures import MISMATCHES, figures
 from agent.store.snapshot import snapshot
 from tests.estate import story
@@ -147,6 +147,38 @@ def test_the_numbers_are_those_of_the_store(store: Store) -> None:
     assert low < value(samples, "trimtab_quality_estimate", alias="home", version="home-v2") < high
 
 
+def test_a_peak_between_two_scrapes_is_seen_for_five_minutes(store: Store) -> None:
+    """An alarm starts the evidence anew: who draws only where it stands never sees what raised it."""
+    story.tell(store)
+    now = story.START + timedelta(days=1)
+    spoken = ((1500, 3.5, timedelta(minutes=6)), (1501, 2.5, timedelta(minutes=4)), (1502, 0.5, timedelta()))
+    with store.transaction() as session:
+        for rowid, evidence, ago in spoken:
+            session.add_all(
+                convert.detector_rows(
+                    exchange_rowid=rowid, window_id="live", version="home-v2", at=now - ago, reference_rows=300,
+                    reference_wanted=300, evidence=evidence, threshold=story.THRESHOLD,
+                )
+            )  # fmt: skip
+    shown = {}
+    for later in (timedelta(), timedelta(hours=1)):
+        seen = snapshot(store, "home", now + later, charts=False)
+        samples, _ = parse(render(replace(known(store), seen=seen)).decode())
+        shown[later] = [
+            value(samples, f"trimtab_drift_evidence{form}_log10", alias="home", version="home-v2")
+            for form in ("", "_peak")
+        ]
+    assert shown == {timedelta(): [0.5, 2.5], timedelta(hours=1): [0.5, 0.5]}
+
+
+def test_an_alarm_is_as_old_as_its_raising_not_as_the_exchange_that_raised_it(store: Store) -> None:
+    """Exchanges may be handed in a day later: who is told of what is newer than half an hour would never be told."""
+    story.tell(store)
+    store.record("alarm", "raised over yesterday's exchanges", raised := story.START + timedelta(days=2))
+    samples, _ = rendered(store)
+    assert value(samples, "trimtab_drift_last_alarm_timestamp_seconds", alias="home") == raised.timestamp()
+
+
 def test_an_empty_store_exports_zeros_not_guesses(store: Store) -> None:
     """Before the first exchange counters are 0 and unknown numbers are absent."""
     samples, _ = rendered(store)
@@ -263,9 +295,9 @@ def test_what_clients_choose_cannot_blow_up_a_scrape(store: Store) -> None:
 
 def test_a_mismatch_is_found_in_the_words_that_the_rollout_uses(store: Store) -> None:
     """Served is not what was evaluated: the record's own words are what the metric is read from."""
-    from agent.rollout import act
+    from agent.rollout import act, hold
 
-    source = inspect.getsource(act)
+    source = inspect.getsource(act) + inspect.getsource(hold)
     for pattern in MISMATCHES:
         assert pattern.strip("% ") in source
     assert figures(store, "home").mismatch_at is None
