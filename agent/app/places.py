@@ -53,9 +53,9 @@ def _reference(settings: Settings, path: Path) -> Finding:
 
 
 def stores(settings: Settings) -> Iterator[Finding]:
-    """Whether database and object store answer, where they are elsewhere, and whether jobs elsewhere reach them."""
+    """Whether a database that is there can be used, whether the object store answers, whether jobs elsewhere reach both."""
     shared, objects = is_shared(settings), None
-    if shared:
+    if shared or (settings.home / "trimtab.db").exists():
         yield _answers("database", lambda: reading_store(settings).close())
     try:
         objects = objects_of(settings)

@@ -12,6 +12,7 @@ import pytest
 from agent.app.doubts import RECIPE_RANK, doubts
 from agent.app.places import files, stores
 from agent.settings import Settings
+from agent.store import Store
 from retrain.recipe import Recipe
 
 CHAMPION = {"champion": "/adapters/one", "retrain": {"base_model_path": "/models/base"}}
@@ -122,3 +123,9 @@ def test_places_elsewhere_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "set objects.url, unless all of them mount" in alone[1]
     (refused,) = say(retrain={"launcher": "ray"})
     assert "needs a database that its jobs reach" in refused[1]
+    Store.at(tmp_path).close()
+    assert say() == [(True, "database: ")]
+    (tmp_path / "trimtab.db").write_bytes(b"no database at all" * 100)
+    ((good, words),) = say()
+    assert good is False
+    assert "put a backup in its place" in words
