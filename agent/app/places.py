@@ -53,7 +53,7 @@ def _reference(settings: Settings, path: Path) -> Finding:
 
 
 def stores(settings: Settings) -> Iterator[Finding]:
-    """Whether a database that is there can be used, whether the object store answers, whether jobs elsewhere reach both."""
+    """Whether the database can be used, where there is one, the object store answers, and jobs elsewhere reach both."""
     shared, objects = is_shared(settings), None
     if shared or (settings.home / "trimtab.db").exists():
         yield _answers("database", lambda: reading_store(settings).close())
