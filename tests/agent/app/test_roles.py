@@ -107,7 +107,7 @@ def fleet(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         agents[pod] = Agent(tree(tmp_path, database, pod, role, **more), "token")
         rollout = agents[pod].rollout
         if rollout is not None:
-            engines[pod] = rollout._engine = MemoryEngine()
+            engines[pod] = rollout._engine = rollout._holder._engine = MemoryEngine()
         else:
             assert agents[pod].loops._loops["policy"](NOW) in ("waits for a sidecar to begin with home-v1", LATER)
     yield Fleet(agents, engines, tmp_path)
@@ -210,7 +210,7 @@ def test_a_mixed_fleet_has_the_same_two_offices(fleet: Fleet, database: str, tmp
     """In the midst of an upgrade a process that does everything stands beside the others, and waits for its turn."""
     old = Agent(tree(tmp_path, database, "old", "all"), "token")
     assert old.rollout is not None
-    old.rollout._engine = MemoryEngine()
+    old.rollout._engine = old.rollout._holder._engine = MemoryEngine()
     fleet.tick("sidecar-a", "rollout")
     fleet.tick("controller-a", "policy")
     assert str(old.loops._loops["policy"](NOW)) == LATER

@@ -13,6 +13,7 @@ import pytest
 from agent.rollout import wish
 from agent.rollout.act import Rollout, shares_wanted
 from agent.rollout.adopt import adopt
+from agent.rollout.hold import Holder
 from agent.settings import Settings
 from agent.store import Store, shelf
 from agent.store.artifacts import seal
@@ -396,9 +397,11 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("where", ["_load", "_check", "_move", "_set_weights"])
+@pytest.mark.parametrize(
+    ("who", "where"), [(Holder, "load"), (Holder, "check"), (Rollout, "_move"), (Rollout, "_set_weights")]
+)
 def test_a_crash_anywhere_on_the_way_back_rolls_back_once(
-    world: World, where: str, monkeypatch: pytest.MonkeyPatch
+    world: World, who: type, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before or after each of its acts: the next process ends where it should, and the record has it once."""
     promoted(world)
@@ -408,7 +411,7 @@ def test_a_crash_anywhere_on_the_way_back_rolls_back_once(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Rollout, where, killed)
+        patch.setattr(who, where, killed)
         with pytest.raises(Killed):
             world.tick()
     for _ in range(4):
