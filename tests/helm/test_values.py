@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.helm.chart import CHART, INSTALLS, helm
+from tests.helm.settings_schema import with_settings
 
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -37,6 +38,9 @@ def refusal(*values: str) -> str:
         ("engine.image.digest=sha256:short", "/engine/image/digest"),
         ("engine.resources.limit.memory=1Gi", "limit"),
         ("mode=everything", "/mode"),
+        ("agent.settings.alais=home", "alais"),
+        ("agent.settings.quality.floor=2", "/agent/settings/quality/floor"),
+        ("agent.settings.policy.gpu_hours=many", "/agent/settings/policy/gpu_hours"),
         ("attach.port=8321", "/attach/port"),
         ("model.mountPath=/cache", "/model/mountPath"),
         ("model.path=/absolute", "/model/path"),
@@ -54,6 +58,12 @@ def test_wrong_values_are_refused(value: str, named: str) -> None:
     answer = refusal(*SERVE, value)
     assert "values don't meet the specifications of the schema" in answer
     assert named in answer
+
+
+def test_the_settings_are_those_of_the_program() -> None:
+    """A word that the sidecar refuses must be refused by helm: the pod of before has ended when the new one starts."""
+    text = (CHART / "values.schema.json").read_text(encoding="utf-8")
+    assert text == with_settings(text), "python -m tests.helm.settings_schema writes it anew"
 
 
 CONTRADICTIONS: list[tuple[tuple[str, ...], tuple[str, str]]] = [
