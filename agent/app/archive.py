@@ -1,6 +1,6 @@
 """`trimtab export`: what the store holds as JSON lines that anybody can read.
 
-Lives here: which exchanges are written, and the form of a line; `restore.py` reads the same form.
+Lives here: which exchanges are written, and the form of a line; `imported.py` reads the same form.
 Comes in: the store, a choice. Goes out: lines, a page of rows in memory at a time, no transaction open for long.
 Must never know: argv; how an answer is judged.
 

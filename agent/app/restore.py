@@ -1,68 +1,42 @@
 """`trimtab import`: JSON lines into the store, through the same choke point as live traffic.
 
-Lives here: files, their lines, what is kept of each, and the report.
-Comes in: files in the form of `archive.py`, or of {"prompt", "response"}; a redactor. Goes out: rows, and what was
-wrong with which line. Must never know: argv; what the texts say.
+Lives here: files, their lines, and the report.
+Comes in: files; a redactor. Goes out: rows, and what was wrong with which line.
+Must never know: argv; what a line says (`imported.py`).
 
-A file is believed nothing: whatever it says of itself, its texts are redacted, its names looked through, its numbers
-bounded. A line is named by its `id`, else by its answer's, else by its bytes and how often they came; what is stored
-already under that name is left alone, but for grades that it lacks. A batch and its grades are one transaction.
+What is stored already under a line's name is left alone, but for grades that it lacks. A batch and its grades are one
+transaction.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import json
-import math
-import re
 import shutil
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
-from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from agent.app.archive import OWN, REDACTED
 from agent.app.database import is_shared, open_store
+from agent.app.imported import LONGEST_LINE_BYTES, BadLine, read
 from agent.app.observe import under
-from agent.intake.assemble import Unreadable, assemble
-from agent.intake.attach.desk import AHEAD_S, stored_name
-from agent.intake.attach.lines import Namer, read_lines
-from agent.intake.attach.offer import MAX_TOTAL_S, Offer, Refused
+from agent.intake.attach.lines import Namer
 from agent.intake.commit import plainly
-from agent.intake.redact import TEXT_OFF, Redactor
-from agent.profile.table import LABELS, OTHER_NUMBERS, TEXT_NUMBERS
+from agent.intake.redact import Redactor
 from agent.settings import Settings
 from agent.store import Store
-from agent.store.convert import without_text
-from agent.store.forgotten import GONE
-from agent.store.gate import PAUSED
-from agent.store.thinning import THINNED
-from agent.types import Exchange, Features, Grade, InvalidInput
+from agent.types import Exchange, Grade, InvalidInput
 
 BATCH_LINES = 256
-LONGEST_LINE_BYTES = 32 << 20
 BAD_TOLD = 20
 _GZIP = b"\x1f\x8b"
-_EXCHANGE, _GRADE = TypeAdapter(Exchange), TypeAdapter(Grade)
-_FIELDS = frozenset(f.name for f in fields(Exchange)) - OWN
-_HASH = re.compile(r"[0-9a-f]{32}")
-_WHY_GONE = (THINNED, PAUSED, TEXT_OFF, GONE)
-_NUMBERS = frozenset(feature.name for feature in (*TEXT_NUMBERS, *OTHER_NUMBERS))
-_LABELS = frozenset(feature.name for feature in LABELS)
-_LABEL_CHARS = 64
-_COUNTS = ("prompt_tokens", "answer_tokens", "answers", "request_cut_bytes", "response_cut_bytes")
-_SECONDS = ("total_s", "ttft_s", "gap_p50_s", "gap_max_s")
-_MOST = 2**63 - 1
-_STATUSES = (0, *range(100, 600))
 _MB = 1_000_000
 
 
@@ -82,10 +56,6 @@ class Report:
         self.n_bad += 1
         if len(self.bad) < BAD_TOLD:
             self.bad.append((where, why))
-
-
-class BadLine(ValueError):
-    """This one line cannot be taken; the text says why, in one sentence."""
 
 
 def run(settings: Settings, files: Sequence[Path], say: Callable[[str], None]) -> None:
@@ -176,166 +146,6 @@ def _look_for_room(settings: Settings) -> None:
 
 
 _AGAIN = "make room and import again, what is stored already is known then"
-
-
-def read(
-    line: bytes,
-    worker: str,
-    number: int,
-    redactor: Redactor,
-    alias: str,
-    *,
-    namer: Namer | None = None,
-    texts: bool = True,
-) -> tuple[Exchange, list[Grade]]:
-    """One line as it may be stored, with its grades. Raises BadLine."""
-    if len(line) > LONGEST_LINE_BYTES:
-        raise BadLine(f"it is longer than {LONGEST_LINE_BYTES >> 20} MiB")
-    try:
-        return _read(line, worker, number, redactor, alias, namer or Namer(), texts=texts)
-    except BadLine:
-        raise
-    except Exception as fault:
-        raise BadLine(f"it cannot be read ({type(fault).__name__})") from fault
-
-
-def _read(
-    line: bytes, worker: str, number: int, redactor: Redactor, alias: str, namer: Namer, *, texts: bool
-) -> tuple[Exchange, list[Grade]]:
-    offer = _offer(line, namer)
-    document = json.loads(line)
-    own = document.get("trimtab")
-    own = own if isinstance(own, dict) else {}
-    capture = replace(offer.capture, worker=worker, seq=number)
-    try:
-        exchange = assemble(capture)
-    except Unreadable as why:
-        raise BadLine(str(why).partition(" cannot be read: ")[2] or str(why)) from why
-    exchange = replace(
-        exchange,
-        id=stored_name(offer.id, redactor),
-        alias=exchange.alias or alias,
-        version=exchange.version or exchange.alias or alias,  # as a door of `attach` reads it
-        user=offer.user or exchange.user,
-        conversation=offer.conversation or exchange.conversation,
-        ttft_s=offer.ttft_s,
-        streamed=offer.streamed or exchange.streamed,
-    )
-    exchange = _bounded(_corrected(exchange, own))
-    exchange = _measured(exchange, redactor, texts=texts)
-    if not own and not any((exchange.answer, exchange.reasoning, *(m.text for m in exchange.messages))):
-        raise BadLine("neither request nor response holds any text")
-    kept = replace(redactor.exchange(exchange), id=exchange.id)
-    if own.get(REDACTED) is True:
-        kept = _as_hashed(kept, exchange)
-    return kept, _grades(document.get("grades"), kept.id, redactor, texts=texts)
-
-
-def _offer(line: bytes, namer: Namer) -> Offer:
-    try:
-        found = next(read_lines(line.replace(b"\n", b""), time.time(), namer), None)
-    except InvalidInput as why:
-        raise BadLine(str(why)) from why
-    if isinstance(found, Refused):
-        raise BadLine(found.why)
-    if found is None:
-        raise BadLine("it is empty")
-    return found
-
-
-def _corrected(exchange: Exchange, own: dict[str, Any]) -> Exchange:
-    """The exchange with the fields that its bodies could not hold."""
-    said = {name: value for name, value in own.items() if name in _FIELDS}
-    if not said:
-        return exchange
-    try:
-        known = {f.name: getattr(exchange, f.name) for f in fields(Exchange)}
-        return _EXCHANGE.validate_python(known | said)
-    except ValidationError as error:
-        raise BadLine(f"trimtab.{_first(error)}") from error
-
-
-def _bounded(exchange: Exchange) -> Exchange:
-    """The exchange, when a store can hold its numbers and they mean something."""
-    _timely(exchange.started_at, "started_at")
-    for name in _COUNTS:
-        value = getattr(exchange, name)
-        if value is not None and not 0 <= value <= _MOST:
-            raise BadLine(f"{name} must be a whole number from 0 to {_MOST}")
-    for name in _SECONDS:
-        value = getattr(exchange, name)
-        if value is not None and not 0 <= value <= MAX_TOTAL_S:
-            raise BadLine(f"{name} must be a number of seconds from 0 to {MAX_TOTAL_S:.0f}")
-    if exchange.logprob_mean is not None and not math.isfinite(exchange.logprob_mean):
-        raise BadLine("logprob_mean is no finite number")
-    if exchange.status not in _STATUSES:
-        raise BadLine("status must be 0 or an HTTP status from 100 to 599")
-    if exchange.text_gone not in (None, *_WHY_GONE):
-        raise BadLine(f"text_gone must be one of {', '.join(_WHY_GONE)}")
-    return exchange
-
-
-def _timely(at: datetime, name: str) -> None:
-    if at.tzinfo is None:
-        raise BadLine(f"{name} has no zone: add Z or an offset such as +02:00")
-    if not 0 <= at.timestamp() <= time.time() + AHEAD_S:
-        raise BadLine(f"{name} is before 1970, or more than a day ahead")
-
-
-def _measured(exchange: Exchange, redactor: Redactor, *, texts: bool) -> Exchange:
-    """Features are measured here where there are texts; of others the known numbers and labels are taken.
-
-    A label may be any word, so without `texts` only the numbers are.
-    """
-    if exchange.text_gone is None:
-        return replace(exchange, features=None)
-    told = exchange.features
-    if told is None:
-        return without_text(exchange, exchange.text_gone)
-    numbers = {name: n for name, n in told.numbers.items() if name in _NUMBERS and math.isfinite(n)}
-    labels = {name: redactor.text(label)[:_LABEL_CHARS] for name, label in told.labels.items() if name in _LABELS}
-    found = Features(exchange_id=exchange.id, numbers=numbers, labels=labels if texts else {})
-    return without_text(exchange, exchange.text_gone, found)
-
-
-def _as_hashed(kept: Exchange, told: Exchange) -> Exchange:
-    """32 hex digits in an export's line are a hash already: hashed again, they would be somebody else."""
-    return replace(
-        kept,
-        user=told.user if told.user and _HASH.fullmatch(told.user) else kept.user,
-        conversation=(
-            told.conversation if told.conversation and _HASH.fullmatch(told.conversation) else kept.conversation
-        ),
-    )
-
-
-def _grades(said: Any, exchange_id: str, redactor: Redactor, *, texts: bool) -> list[Grade]:
-    if said is None:
-        return []
-    if not isinstance(said, list):
-        raise BadLine("grades is no list")
-    try:
-        grades = [_GRADE.validate_python({**one, "exchange_id": exchange_id}) for one in said]
-    except (TypeError, ValidationError) as error:
-        why = _first(error) if isinstance(error, ValidationError) else "one is no object"
-        raise BadLine(f"grades: {why}") from error
-    for grade in grades:
-        _timely(grade.at, "grades: a time")
-        if not 0 <= grade.score <= 1 or not 0 <= grade.cost_tokens <= _MOST:
-            raise BadLine("grades: score must be from 0 to 1, cost_tokens a whole number from 0")
-    return [
-        replace(
-            grade,
-            source=redactor.text(grade.source),
-            correction=redactor.text(grade.correction) if texts and grade.correction is not None else None,
-        )
-        for grade in grades
-    ]
-
-
-def _first(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
 
 
 # -- files -----------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from agent.app.archive import Choice, line, lines
-from agent.app.restore import read, restore
+from agent.app.imported import read
+from agent.app.restore import restore
 from agent.cli import app
 from agent.intake.redact import Redactor, blank
 from agent.profile.features import features
