@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 
 SPANS = (25, 50, 100, 200)
 """How far apart two records may be, in records; a span is tried where three of it fit."""
-SURELY, PROBABLY, LEAST = 3.0, 2.5, 2.0
+SURELY, PROBABLY, LEAST = 3.0, 2.5, 2.25
 """Standard deviations from chance: of a reference, where an alarm would follow, and of few rows."""
 FEW_ROWS, ENOUGH_ROWS = 300, 1_000
-"""So few rows show a thread barely, so many surely: what is asked of them grows between. Of independent texts one
-reference in 40 of 300 rows, and one in 13 of 500, is taken for threads (README)."""
+"""So few rows show a thread barely, so many surely: what is asked of them grows between (README says at what price)."""
 MOST_ROWS = 1_500
 """The first so many are looked at: enough for any thread that matters, and time stays bounded."""
 _PLACES, _BLOCK, _SHUFFLES, _COMMON = 2_048, 12, 40, 0.2

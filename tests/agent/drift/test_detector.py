@@ -77,7 +77,7 @@ def test_many_at_once_are_as_one_by_one() -> None:
 
 def test_alarms_keep_quiet_after_themselves() -> None:
     """After an alarm the detector starts afresh and says nothing for `quiet_rows` records."""
-    detector = _fit(quiet_rows=150)
+    detector = _fit(rows=1_000, quiet_rows=150)
     rows = [alarm.row for alarm in _alarms(detector, stream(1, 900, change_at=100))]
     assert len(rows) >= 2
     assert min(b - a for a, b in itertools.pairwise(rows)) > 150
