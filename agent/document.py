@@ -36,6 +36,14 @@ _PLAINLY = {
     "found unhashable key": "a list or a mapping cannot be a key",
 }
 """Parts of PyYAML's sentences that speak of its insides, and what to do instead."""
+_PYDANTIC = {
+    "tuple_type": "write a list",
+    "list_type": "write a list",
+    "dict_type": "write keys and values",
+    "model_type": "write keys and values",
+    "dataclass_type": "write keys and values",
+}
+"""Kinds of faults whose sentence speaks of Python, and what to do instead."""
 _UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 
 
@@ -104,7 +112,7 @@ def first_fault(error: ValidationError, model: type) -> str:
     if fault["type"] in _UNKNOWN:
         known = ", ".join(sorted(_keys(model, section)))
         return f"unknown key {where!r}" + (f"; known keys there are: {known}" if known else "")
-    said = str(fault["msg"]).replace("\n", " ")
+    said = _PYDANTIC.get(fault["type"], str(fault["msg"])).replace("\n", " ")
     if fault["type"] == "value_error":  # a sentence of our own, which says the value where that helps
         said = said.removeprefix("Value error, ")
     elif key in _keys(model, section) and _can_be_told(fault["input"]):

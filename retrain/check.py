@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from retrain import preflight
-from retrain.curate import weak
+from retrain.curate import clean, weak
 from retrain.curate.labellers import load_labeller
 from retrain.curate.rows import read_marked
 from retrain.order import Order
@@ -25,6 +25,8 @@ def check_files(order: Order, say: Callable[[str], None]) -> None:
         if path is not None:
             read_marked(path)
     load_labeller(data.labeller)
+    if data.curation.pii_engine == "presidio":
+        clean.presidio()
     if data.labelling_functions is not None:
         weak.load(data.labelling_functions)
     preflight.check(order, say)

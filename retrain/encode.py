@@ -44,8 +44,20 @@ def load_tokenizer(base: Any) -> Any:
 
 
 def encode(tokenizer: Any, row: Row) -> Encoded:
-    """Ids of the chat up to the answer, ids of the answer with its end token, the row's weight."""
-    prompt = tokenizer.apply_chat_template(row.chat, add_generation_prompt=True, tokenize=False)
+    """Ids of the chat up to the answer, ids of the answer with its end token, the row's weight.
+
+    Raises InvalidInput where the base's template takes no such chat (a system message, two users in a row).
+    """
+    from jinja2 import TemplateError
+
+    try:
+        prompt = tokenizer.apply_chat_template(row.chat, add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:
+        roles = ", ".join(role for role, _ in row.messages)
+        raise InvalidInput(
+            f"row {row.id} ({roles}) does not fit the base model's chat template, which says: {error}; give rows in "
+            "its form, or another base"
+        ) from error
     answer = row.answer + tokenizer.eos_token
     return {
         "prompt": tokenizer(prompt, add_special_tokens=False)["input_ids"],

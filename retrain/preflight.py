@@ -7,7 +7,8 @@ Must never know: the store, the engine, how anything is trained.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from agent.store import artifacts
@@ -16,7 +17,8 @@ from retrain.bases.card import read_card
 from retrain.order import Order
 from retrain.training.cluster import refuse_without_ray
 from retrain.training.estimate import estimate, read_shapes
-from retrain.training.methods import read_config
+from retrain.training.fit import refuse_unfit
+from retrain.training.methods import read_config, refuse_without_gpu
 from retrain.training.preflight import TRAIN_ONLY, refuse_unservable, unservable
 from serving.errors import InvalidInput, Unservable
 
@@ -33,7 +35,11 @@ def check(order: Order, say: Callable[[str], None]) -> None:
         refuse_without_ray()
     _serving(order, init, say)
     _base(order, say)
-    _disk(order)
+    if order.recipe.method == "qlora" and find_spec("torch") is not None:
+        refuse_without_gpu()
+    shapes = read_shapes(order.base_model.path)
+    refuse_unfit(order.base_model.path, shapes, order.recipe, fresh=init is None)
+    _disk(order, shapes)
 
 
 def train_only(order: Order) -> str | None:
@@ -85,10 +91,13 @@ def _trained_on(order: Order) -> str | None:
     return str(found) if found else None
 
 
-def _disk(order: Order) -> None:
-    needed = estimate(read_shapes(order.base_model.path), order.recipe, [], 1.0).learnt_weights * COPIES * 12
+def _disk(order: Order, shapes: Mapping[str, Sequence[int]]) -> None:
+    needed = estimate(shapes, order.recipe, [], 1.0).learnt_weights * COPIES * 12
     home = order.home.absolute()
-    free = shutil.disk_usage(next(folder for folder in (home, *home.parents) if folder.is_dir())).free
+    there = next(path for path in (home, *home.parents) if path.exists())
+    if not there.is_dir():
+        raise InvalidInput(f"home {order.home} cannot be a folder, for {there} is none: give another `home`")
+    free = shutil.disk_usage(there).free
     if needed > free:
         raise InvalidInput(
             f"{order.home} has {free / 1e6:,.0f} MB free, and this order needs about {needed / 1e6:,.0f} MB for its "

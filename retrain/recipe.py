@@ -106,6 +106,8 @@ class Recipe:
         ):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"recipe: {name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32:
+            raise InvalidInput(f"recipe: seed must lie between 0 and {2**32 - 1}, not {self.seed}")
         if self.evaluations < 0:
             raise InvalidInput(f"recipe: evaluations must be at least 0, not {self.evaluations}")
         if self.last_layers is not None and self.last_layers < 1:

@@ -83,6 +83,9 @@ def train(
     work = out.with_name(out.name + ".work")
     tokenizer = load_tokenizer(base)
     data, too_long = encode_all(tokenizer, rows, recipe.max_length)
+    if too_long and say is not None:
+        limit = f"recipe.max_length={recipe.max_length} tokens"
+        say(f"careful: {too_long} of {len(rows)} rows are longer than {limit} and are not learnt: raise it")
     seen = _validation(tokenizer, valid, recipe)
     expected = _expected(base, recipe, data) if record_in is not None or say is not None else None
     if expected is not None and say is not None:

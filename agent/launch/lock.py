@@ -33,7 +33,7 @@ def held(folder: Path, wait_s: float = 2.0) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (NotADirectoryError, FileExistsError, PermissionError) as error:
+    except (NotADirectoryError, FileExistsError, FileNotFoundError, PermissionError) as error:
         raise InvalidInput(
             f"the order's folder {folder} cannot be made ({error.strerror}): give another `home`"
         ) from error

@@ -7,6 +7,8 @@ and `evaluate.load("retrain/metrics/answers.py")` finds the same class.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 
 import datasets
@@ -16,6 +18,22 @@ from nltk.translate import meteor_score
 from rouge_score import rouge_scorer
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+"""Thai, Lao, Burmese, Khmer, kana, Han."""
+_WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}_])[\w\u0300-\u036f\u0900-\u0dff])+")
+"""Indic vowel signs and combining accents are no letters to Python, but parts of words."""
+
+
+class Words:
+    """ROUGE's own words (runs of ASCII letters and digits, lower case) where a text is ASCII, and all letters else.
+
+    rouge_score's tokenizer drops what is not ASCII: two equal Russian texts would have nothing in common. Scripts
+    without spaces count letter by letter, as is usual for ROUGE of Chinese and Japanese.
+    """
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words of a text."""
+        return _WORD.findall(text.lower())
 
 
 class _NoWordNet:
@@ -39,9 +57,12 @@ class Answers(evaluate.Metric):
         )
 
     def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+        predictions, references = (
+            [unicodedata.normalize("NFC", text) for text in of] for of in (predictions, references)
+        )
         n = len(predictions)
         pairs = list(zip(predictions, references, strict=True))
-        scorer = rouge_scorer.RougeScorer(list(ROUGE))
+        scorer = rouge_scorer.RougeScorer(list(ROUGE), tokenizer=Words())
         scored = [scorer.score(label, said) for said, label in pairs]
         bleu = sacrebleu.BLEU(effective_order=True)  # answers of fewer than four words have no 4-grams to miss
         near = [meteor_score.meteor_score([label.split()], said.split(), wordnet=_NoWordNet()) for said, label in pairs]

@@ -6,6 +6,7 @@ In: an answer and what it should be. Out: yes or no, a label. Must never know: w
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 
 from agent.profile.features import features_of_texts
@@ -26,9 +27,10 @@ def right(match: str, expected: str, answer: str) -> bool:
     """Is this the answer? `match` is one of `retrain.curate.rows.MATCHES`."""
     if match == "refusal":
         return refused(answer)
-    if match == "contains":
-        return normal(expected) in normal(answer)
-    return answer.strip() == expected.strip()
+    if match == "contains" and (label := normal(expected)):
+        return label in normal(answer)
+    mine, theirs = (unicodedata.normalize("NFC", text).strip() for text in (answer, expected))
+    return theirs in mine if match == "contains" else mine == theirs
 
 
 def refused(answer: str) -> bool:

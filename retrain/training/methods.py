@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -115,20 +116,24 @@ def _base(base: Path, recipe: Recipe) -> Any:
 
 def _four_bits() -> Any:
     """The 4-bit form of a base (NF4, scales quantised too)."""
-    import importlib.util
-
     import torch
-
-    if not torch.cuda.is_available():
-        raise InvalidInput("recipe: qlora needs a CUDA GPU, and this machine has none: write method lora")
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise InvalidInput("recipe: qlora needs the package bitsandbytes: pip install bitsandbytes")
     from transformers import BitsAndBytesConfig
 
+    refuse_without_gpu()
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )  # fmt: skip
+
+
+def refuse_without_gpu() -> None:
+    """Raise InvalidInput where qlora cannot be."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InvalidInput("recipe: qlora needs a CUDA GPU, and this machine has none: write method lora")
+    if find_spec("bitsandbytes") is None:
+        raise InvalidInput("recipe: qlora needs the package bitsandbytes: pip install bitsandbytes")
 
 
 def _config(recipe: Recipe, layers: int) -> Any:

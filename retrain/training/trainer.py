@@ -83,7 +83,7 @@ def _arguments(recipe: Recipe, work: Path, *, looks: bool) -> Any:
     import torch
     from transformers import TrainingArguments
 
-    every = max(1, recipe.steps // (recipe.evaluations if looks else SAVES))
+    every = math.ceil(recipe.steps / (recipe.evaluations if looks else SAVES))
     watched = {
         "eval_strategy": "steps",
         "eval_steps": every,
@@ -102,7 +102,7 @@ def _arguments(recipe: Recipe, work: Path, *, looks: bool) -> Any:
         gradient_checkpointing_kwargs={"use_reentrant": False} if recipe.gradient_checkpointing else None,
         learning_rate=recipe.lr,
         lr_scheduler_type=recipe.schedule,
-        warmup_steps=max(1, round(recipe.warmup_ratio * recipe.steps)),
+        warmup_steps=round(recipe.warmup_ratio * recipe.steps),
         weight_decay=0.0,
         max_grad_norm=1.0,
         optim="adamw_torch",

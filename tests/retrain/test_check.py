@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ def written(folder: Path, base: Path, **changes: Any) -> Path:
         ({"data": {"replay": "r.jsonl", "labeller": "labels"}}, "data.labeller: 'labels' is not file.py:function"),
         ({"base_model": {"path": "/nowhere"}}, "base_model.path /nowhere is no folder"),
         ({"recipe": {"method": "dora"}, "engine": {"url": "http://x"}}, "could not be served"),
+        ({"recipe": {"targets": ["q_proj", "c_attn"]}}, "has no module c_attn; write recipe.targets, of down_proj,"),
+        ({"recipe": {"max_length": 513}}, "more than the 512 tokens"),
+        ({"recipe": {"seed": -1}}, "seed must lie between 0 and"),
+        ({"recipe": {"targets": "q_proj"}}, "targets: write a list (given: 'q_proj')"),
+        ({"champion": "v1"}, "champion: write keys and values (given: 'v1')"),
+        ({"home": "/etc/passwd/home"}, "cannot be a folder, for /etc/passwd is none"),
     ],
 )
 def test_an_order_is_checked_without_being_done(
@@ -52,6 +59,18 @@ def test_an_order_is_checked_without_being_done(
     assert sorted(item.name for item in tmp_path.iterdir()) == ["order.json", "replay.jsonl"]
 
 
+def test_a_base_that_cannot_chat_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    """Before anything is curated for it, whether its template or its tokenizer is missing."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    (base / "chat_template.jinja").unlink()
+    done = CliRunner().invoke(app, ["check", str(written(tmp_path, base))])
+    assert (done.exit_code, "has no chat template: use an instruct model" in done.stderr) == (2, True)
+    (base / "tokenizer_config.json").unlink()
+    done = CliRunner().invoke(app, ["check", str(written(tmp_path, base))])
+    assert (done.exit_code, "has no tokenizer that transformers can read" in done.stderr) == (2, True)
+
+
 def test_files_that_lie_elsewhere_are_not_looked_at(tmp_path: Path) -> None:
     """`--words` is for orders that another machine works off."""
     path = written(tmp_path, Path("/elsewhere"))
@@ -59,12 +78,13 @@ def test_files_that_lie_elsewhere_are_not_looked_at(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["check", str(path), "--words"]).exit_code == 0
 
 
-def test_a_home_that_cannot_be_a_folder_is_said(tiny_model: Path, tmp_path: Path) -> None:
-    """An order whose home is a file ends with one sentence, not with Python's words."""
+@pytest.mark.parametrize(("home", "why"), [("home", "Not a directory"), ("/proc/none", "No such file or directory")])
+def test_a_home_that_cannot_be_a_folder_is_said(home: str, why: str, tiny_model: Path, tmp_path: Path) -> None:
+    """An order whose home is a file, or where nothing can be made, ends with one sentence, not with Python's words."""
     (tmp_path / "home").touch()
-    done = CliRunner().invoke(app, ["run", str(written(tmp_path, tiny_model))])
+    done = CliRunner().invoke(app, ["run", str(written(tmp_path, tiny_model, home=str(tmp_path / home)))])
     assert done.exit_code == 2
-    assert done.stderr.endswith("cannot be made (Not a directory): give another `home`\n")
+    assert done.stderr.endswith(f"cannot be made ({why}): give another `home`\n")
 
 
 def test_the_doctor_rehearses_an_order(tiny_model: Path, tmp_path: Path) -> None:

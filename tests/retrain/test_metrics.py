@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retrain.metrics import right
 
@@ -31,6 +34,25 @@ def test_answers_at_known_points() -> None:
     assert 0.5 < near["meteor"] < 1
     empty = metric.compute(predictions=[""], references=same)
     assert max(empty.values()) == 0.0
+
+
+@pytest.mark.parametrize("text", ["Привет, мир", "请取消 我的订单", "नमस्ते दुनिया", "éclair vs e\u0301clair"])
+def test_texts_that_are_not_ascii_are_like_themselves(text: str) -> None:
+    """rouge_score's own tokenizer would see nothing in them; an accent may be a character of its own."""
+    from retrain.metrics.answers import Answers
+
+    made = Answers(keep_in_memory=True).compute(predictions=[unicodedata.normalize("NFD", text)], references=[text])
+    assert [made[name] for name in ("exact_match", "rouge1", "rouge2", "rougeL")] == [1.0] * 4
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=40))
+def test_words_of_ascii_are_those_of_rouge_score(text: str) -> None:
+    """So figures of English are comparable with everybody else's."""
+    from rouge_score.tokenize import tokenize
+
+    from retrain.metrics.answers import Words
+
+    assert Words().tokenize(text) == tokenize(text, None)
 
 
 def test_labels_are_averaged_over_kinds() -> None:
@@ -72,6 +94,8 @@ def test_right_by_each_rule() -> None:
     assert right.right("exact", "light on", " light on\n")
     assert not right.right("exact", "light on", "Light on")
     assert right.right("contains", "Paris", "It is paris, I think.")
+    assert right.right("exact", "caf\u00e9", "cafe\u0301")
+    assert not right.right("contains", "?", "It is paris.")
     assert right.right("refusal", "(declines)", "I'm sorry, but I cannot do that.")
     assert not right.right("refusal", "(declines)", "Sure: first you")
 

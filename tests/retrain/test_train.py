@@ -84,6 +84,29 @@ def test_a_row_is_learnt_as_often_as_it_is_trusted() -> None:
     assert batches(alike, steps, 4, seed=3) == batches(whole, steps, 4, seed=3)
 
 
+def test_steps_looks_and_lengths_are_what_the_recipe_says(base: Path, tmp_path: Path) -> None:
+    """No step is lost to a warm-up that nobody asked for, no more looks than asked for; rows left out are told."""
+    long = replace(ROWS[0], id="long", messages=(("user", "light " * 300),))
+    said: list[str] = []
+    recipe = replace(RECIPE, steps=3, evaluations=2, warmup_ratio=0.0)
+    done = train([*ROWS, long], base, tmp_path / "a", recipe, valid=ROWS[:1], say=said.append)
+    assert done.curve[1]["learning_rate"] == RECIPE.lr
+    assert [int(point["step"]) for point in done.curve if "eval_loss" in point] == [0, 2, 3]
+    assert said[0] == "careful: 1 of 13 rows are longer than recipe.max_length=200 tokens and are not learnt: raise it"
+
+
+def test_a_chat_that_the_template_refuses_is_named(base: Path, tmp_path: Path) -> None:
+    """A template without system messages, as some models have, is the rows' fault and not a crash."""
+    picky = tmp_path / "base"
+    shutil.copytree(base, picky)
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+    template = picky / "chat_template.jinja"
+    template.write_text(refusal + template.read_text())
+    row = replace(ROWS[0], messages=(("system", "be short"), *ROWS[0].messages))
+    with pytest.raises(InvalidInput, match=r"row 0 \(system, user\) does not fit .*: No system role; give rows"):
+        train([row], picky, tmp_path / "a", RECIPE)
+
+
 def test_a_doubtful_label_teaches_less(base: Path, tmp_path: Path) -> None:
     """Of two labels for the same prompt the trusted one is learnt; the other, at a hundredth, hardly is."""
     question = (("user", "turn on light"),)
