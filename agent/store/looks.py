@@ -38,7 +38,7 @@ from agent.types import Decision, Estimate, Exchange
 
 DETECTOR_SAYS = ("log10_evidence", "log10_threshold", "reference_rows", "reference_wanted")
 PEAK = timedelta(minutes=5)
-PEAK_READINGS = 1000
+PEAK_READINGS = 400
 """Newest readings among which the peak is looked for: the detector speaks once a tick, and at each alarm."""
 NEWEST_EVENTS = 50
 NEWEST_ORDERS = 20
