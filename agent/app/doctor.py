@@ -18,12 +18,13 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
+from agent.app.address import address_of
 from agent.app.doubts import doubts
 from agent.app.flow import Finding, agent_seen, engine_seen, judge_flow
 from agent.app.places import files, stores
 from agent.app.rehearse import order_finding
 from agent.app.roles import ROLES
-from agent.app.status import address_of, unable
+from agent.app.status import unable
 from agent.settings import Settings
 from agent.store.artifacts import verify
 from agent.types import TrimtabError

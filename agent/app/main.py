@@ -8,28 +8,25 @@ Must never know: how any room works.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import uvicorn
 
 from agent.app import memory
+from agent.app.address import url_of, usable_port, write_address
 from agent.app.asks import Asks
 from agent.app.database import open_store, pod_of
 from agent.app.deciding import Deciding, Means
 from agent.app.freeze import freeze, frozen, thaw
 from agent.app.keep import EVERY_S, Janitor, text_gate
+from agent.app.live import Live
 from agent.app.loops import Loop, Loops
 from agent.app.monitors import Monitors
 from agent.app.observe import Observer, claim
@@ -48,7 +45,6 @@ from agent.intake.redact import Redactor
 from agent.intake.sample import Sample
 from agent.intake.server import IntakeServer
 from agent.policy.decide import held
-from agent.policy.hours import quiet
 from agent.policy.sane import check
 from agent.profile.features import features
 from agent.quality.judge import judge_of
@@ -126,6 +122,11 @@ class Agent:
             else None
         )
         self.loops = Loops(self._loops(), settings.tick_s, {"keep": EVERY_S})
+        self.live = Live(
+            settings=settings, store=self.store, loops=self.loops, intake=self.intake, gate=self.gate, own=self.own,
+            leader=self.leader, mover=self.mover, spending=self.spending, shares=self._shares, phase=self._phase,
+            pod=self.pod, started_at=self.started_at, now=now,
+        )  # fmt: skip
         self.pulse = Pulse()
         self.monitors = Monitors(
             settings=settings, store=self.store, gate=self.gate, intake=self.intake, loops=self.loops,
@@ -162,7 +163,7 @@ class Agent:
         if self.role.beside_engine:
             await self.intake.start()
         address = url_of(self.settings.http.host, self.settings.http.port)
-        write_address(self.settings.home / "agent.json", address)
+        write_address(self.settings.home, address)
         hears = f"socket {self.settings.socket}" if self.role.beside_engine else "a controller, which hears no tap"
         log.info("agent for %r: status page %s, %s", self.settings.alias, address, hears)
         if self.observer.observing:
@@ -213,9 +214,12 @@ class Agent:
         """As last pushed to the taps; of who has none, as the store wants it."""
         return shares_wanted(self.settings, self.store) if self.rollout is None else self.rollout.shares
 
+    def _phase(self) -> str:
+        return "the controller watches" if self.deciding is None else self.deciding.watch.phase
+
     def _more(self) -> dict[str, object]:
         told = {} if self.deciding is None else self.deciding.notices.figures()
-        return self.asks.figures() | told | self._limits()
+        return self.asks.figures() | told | self.live.limits()
 
     def _feedback(self, exchange_id: str, *, correct: bool, correction: str | None, source: str) -> object:
         if correction is not None and self.settings.capture.text == "none":
@@ -230,51 +234,10 @@ class Agent:
             redact=self._redact,
         )
 
-    def _live(self) -> dict[str, Any]:
-        health = {
-            name: {"calls": h.calls, "faults": h.faults, "lag_s": h.lag_s, "behind_s": h.behind_s, "says": h.says}
-            for name, h in self.loops.health.items()
-        }
-        return {
-            "loops": health,
-            "workers": self.intake.workers,
-            "detector": "the controller watches" if self.deciding is None else self.deciding.watch.phase,
-            "weights": dict(self._shares()) or None,
-            "started_at": self.started_at,
-            "own_requests": {"started": self.own.started, "finished": self.own.finished},
-            "text_paused": self.gate.paused,
-            "pod": self.pod,
-            "role": self.settings.role,
-            "leads": self.leader.leading,
-            "leader": self.leader.who() if self.pod else "",
-            "moves": self.mover.leading,
-            "mover": self.mover.who() if self.pod else "",
-            "policy": self._policy(),
-        }
-
-    def _limits(self) -> dict[str, object]:
-        known = self._policy()
-        used = {name: known[name] for name in ("gpu_hours", "judge_money")}
-        return {
-            "budgets": {name: one["spent"] / one["budget"] for name, one in used.items() if one["budget"]},
-            "frozen_at": datetime.fromisoformat(held["at"]) if (held := known["frozen"]) else None,
-        }
-
-    def _policy(self) -> dict[str, Any]:
-        at, policy = now(), self.settings.policy
-        held = frozen(self.store, at)
-        spent = self.spending.look(self.store.orders(alias=self.settings.alias), at)
-        return {
-            "frozen": held.to_json() if held else None,
-            "quiet": quiet(policy.quiet_hours, policy.time_zone, at),
-            "gpu_hours": {"spent": spent.gpu_hours, "budget": policy.gpu_hours},
-            "judge_money": {"spent": spent.judge_money, "budget": policy.judge_money},
-        }
-
     def _web(self) -> uvicorn.Server:
         app = create_app(
             self.store, self.settings.alias, redact=self._redact, render_metrics=self.monitors.text,
-            render_openmetrics=self.monitors.openmetrics, feedback=self._feedback, live=self._live,
+            render_openmetrics=self.monitors.openmetrics, feedback=self._feedback, live=self.live.status,
             reports=self.settings.home / "reports", shared=partial(shared, self.objects, self.settings), now=now,
             hashed_id=self._hashed_id,
             hosts=(self.settings.http.host, *self.settings.http.hosts),
@@ -337,34 +300,3 @@ def redactor_of(settings: Settings) -> Redactor:
 def now() -> datetime:
     """The time, aware."""
     return datetime.now(UTC)
-
-
-def usable_port(host: str, port: int) -> int:
-    """The port itself, or a free one for 0. Raises InvalidInput when somebody listens there already."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
-    except (OSError, UnicodeError) as error:
-        msg = f"http.host {host!r} is no address of this machine: write one, such as 127.0.0.1, ::1 or 0.0.0.0"
-        raise InvalidInput(msg) from error
-    with socket.socket(family, kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as error:
-            msg = f"port {port} on {host} cannot be used ({error.strerror}): set http.port to a free one"
-            raise InvalidInput(msg) from error
-        return int(probe.getsockname()[1])
-
-
-def url_of(host: str, port: int) -> str:
-    """The address for browsers and programs; those of IPv6 stand in brackets."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def write_address(path: Path, address: str) -> None:
-    """Where `trimtab status` finds the agent."""
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps({"url": address, "pid": os.getpid()}))
-    scratch.replace(path)

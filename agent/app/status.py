@@ -1,6 +1,6 @@
 """`trimtab status`: the agent's own account of itself, for a terminal.
 
-Lives here: finding the agent and laying out what it says.
+Lives here: asking the agent and laying out what it says.
 Comes in: settings or an address. Goes out: a few tables, or the JSON as it came.
 Must never know: the store; it asks the running agent like anybody else.
 """
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agent.app.address import address_of
 from agent.settings import Settings
 from agent.types import RemoteFault
 
@@ -50,14 +51,6 @@ def show(settings: Settings, url: str | None, *, as_json: bool, console: Console
             console.print(f"[red]loop {name}: {health['faults']} faults, the last: {escape(health['says'])}[/]")
     for event in status["events"][:8]:
         console.print(f"[dim]{event['at'][11:19]}[/] {escape(event['text'])}", highlight=False)
-
-
-def address_of(settings: Settings) -> str:
-    """Where the agent of these settings said it listens, or where it would."""
-    try:
-        return str(json.loads((settings.home / "agent.json").read_text())["url"])
-    except (OSError, ValueError, KeyError):
-        return f"http://{settings.http.host}:{settings.http.port}"
 
 
 def _headline(status: dict[str, Any]) -> Table:

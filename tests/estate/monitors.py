@@ -20,7 +20,8 @@ from typing import Any
 import httpx
 import yaml
 
-from agent.app.main import Agent, usable_port
+from agent.app.address import usable_port
+from agent.app.main import Agent
 from agent.settings import Settings
 from retrain.demo.process import free_port
 from tests.needs import need

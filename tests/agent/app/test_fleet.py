@@ -150,7 +150,7 @@ def test_only_the_leader_decides(fleet: tuple[Agent, Agent]) -> None:
     assert [loop for loop in mine if tick(first, loop) == "does not lead"] == []
     first.leader.resign()
     assert tick(second, "policy") != "does not lead"
-    live = second._live()
+    live = second.live.status()
     assert (live["pod"], live["leads"], live["leader"]) == ("pod-b", True, "pod-b")
 
 

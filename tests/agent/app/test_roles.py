@@ -129,10 +129,10 @@ def test_each_does_its_part(fleet: Fleet) -> None:
         fleet.tick(pod, "rollout")
         assert list(fleet.engines[pod].loaded) == ["home-v1"]
     assert fleet.tick("controller-b", "policy") == LATER
-    live = fleet["controller-b"]._live()
+    live = fleet["controller-b"].live.status()
     assert (live["role"], live["leader"], live["mover"]) == ("controller", "controller-a", "sidecar-b")
     assert (live["leads"], live["moves"], live["weights"]) == (False, False, {"home-v1": 1.0})
-    assert fleet["sidecar-b"]._live()["moves"] is True
+    assert fleet["sidecar-b"].live.status()["moves"] is True
     fleet.tick("controller-a", "policy")
     texts = {pod: agent.monitors.text().decode() for pod, agent in fleet.agents.items()}
     weight = 'trimtab_rollout_weight{alias="home",version="home-v1"} 1.0'

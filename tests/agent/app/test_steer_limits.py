@@ -99,7 +99,7 @@ def test_a_judge_whose_money_is_spent_is_not_asked_and_nothing_queues_up(agent: 
     assert judge.asked == 4
     assert agent.store.load_state("judge")[0] == 8
     deciding(agent).steer.tick(clock())
-    assert agent._live()["policy"]["judge_money"] == {"spent": 4.0, "budget": 3.0}
+    assert agent.live.status()["policy"]["judge_money"] == {"spent": 4.0, "budget": 3.0}
     text = agent.monitors.text().decode()
     assert 'trimtab_decision_fact{alias="home",fact="unpaid"} 1.0' in text
     assert 'trimtab_policy_budget_used_ratio{budget="judge_money"} 1.3333333333333333' in text
@@ -111,7 +111,7 @@ def test_while_frozen_no_canary_begins(agent: Agent) -> None:
     assert agent._held(clock()) is None
     assert "deploy of [EMAIL]" in agent._freeze("ann", "deploy of ann@example.com", 2)
     assert "frozen by ann" in str(agent._held(clock()))
-    assert "deploy of [EMAIL]" in agent._live()["policy"]["frozen"]["reason"]
+    assert "deploy of [EMAIL]" in agent.live.status()["policy"]["frozen"]["reason"]
     deciding(agent).steer.tick(clock())
     decision = agent.store.last_decision("home")
     assert decision is not None

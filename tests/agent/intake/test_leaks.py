@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.app.main import Agent, usable_port
+from agent.app.address import usable_port
+from agent.app.main import Agent
 from agent.settings import Settings
 from agent.store import Store
 from agent.store.tables import RolloutRow
