@@ -1,6 +1,6 @@
 """The store: one SQLite (WAL) or PostgreSQL database and the questions Trimtab asks of it.
 
-Lives here: opening, transactions, and the queries that more than one room needs.
+Lives here: opening, and the queries that more than one room needs.
 Comes in: nouns of `agent.types`. Goes out: nouns, or rows where a room owns their fields.
 Must never know: what a row means for a decision.
 """
@@ -8,23 +8,24 @@ Must never know: what a row means for a decision.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Table, event, func, insert, update
+from sqlalchemy import Connection, Table, func, insert, update
 from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
 from agent.store import convert, tally
 from agent.store.bulk import COUNTED, Bulk
-from agent.store.dialect import is_sqlite, take_turn, upsert, writing
+from agent.store.dialect import upsert, writing
+from agent.store.ids import apart, owners
 from agent.store.open import opened, shown
+from agent.store.session import Guard, Turns, begin_writing
 from agent.store.tables import (
     EXCHANGE,
     GRADE,
@@ -44,8 +45,6 @@ from agent.types import AdapterVersion, Decision, Estimate, Exchange, Grade, Inv
 EXCHANGE_COLUMNS = [EXCHANGE.c[name] for name in convert.EXCHANGE_FIELDS]
 """What `convert.exchange` reads, in its order: hot loops read tuples, never objects of the ORM."""
 
-_IDS_AT_ONCE = 500
-Guard = Callable[[Connection], None]
 _EVENT: Table = EventRow.__table__  # type: ignore[attr-defined]
 _WORKER: Table = WorkerRow.__table__  # type: ignore[attr-defined]
 _TOLD = [_WORKER.c[name] for name in ("worker", "assigned", "dropped")]
@@ -104,14 +103,14 @@ class Store:
 
         What it has read may have changed when it writes; `exclusive` is for those who mind.
         """
-        with _Session(self.engine, expire_on_commit=False, info={"guard": self._guard}) as session, session.begin():
+        with Turns(self.engine, expire_on_commit=False, info={"guard": self._guard}) as session, session.begin():
             yield session
 
     @contextmanager
     def exclusive(self) -> Iterator[Session]:
         """A session that has the turn to write from the beginning: what is read stays true until the block ends."""
         with self.transaction() as session:
-            _begin_writing(session)
+            begin_writing(session)
             yield session
 
     # -- exchanges --------------------------------------------------------------------------------
@@ -125,7 +124,7 @@ class Store:
         if not exchanges:
             return 0
         with writing(self.engine) as connection:
-            return self._insert(connection, _apart(connection, exchanges))
+            return self._insert(connection, apart(connection, exchanges))
 
     def restore(self, exchanges: Sequence[Exchange], grades: Sequence[Grade]) -> tuple[int, int]:
         """Store what was exported before, and its grades, in one transaction; returns how many of each were new.
@@ -133,7 +132,7 @@ class Store:
         An exchange whose id is stored already is left alone, and gets the grades that it lacks.
         """
         with writing(self.engine) as connection:
-            there = _owners(connection, [exchange.id for exchange in exchanges])
+            there = owners(connection, [exchange.id for exchange in exchanges])
             fresh = {exchange.id: exchange for exchange in reversed(exchanges) if exchange.id not in there}
             new = self._insert(connection, list(reversed(fresh.values())))
             return new, _insert_grades(connection, grades)
@@ -214,7 +213,7 @@ class Store:
     @staticmethod
     def save_state(session: Session, key: str, cursor: int, state: bytes) -> None:
         """Write a loop's state inside the caller's transaction, beside what it produced."""
-        _begin_writing(session)
+        begin_writing(session)
         connection = session.connection()
         new = upsert(connection, _STATE)
         new = new.on_conflict_do_update(index_elements=["key"], set_={n: new.excluded[n] for n in ("cursor", "state")})
@@ -224,7 +223,7 @@ class Store:
     def put_readings(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add readings, as columns of their table, inside the caller's transaction, all in one statement."""
         if rows:
-            _begin_writing(session)
+            begin_writing(session)
             session.connection().execute(insert(_READING), rows)
 
     # -- grades and estimates ---------------------------------------------------------------------
@@ -237,7 +236,7 @@ class Store:
     @staticmethod
     def put_grades(session: Session, grades: Sequence[Grade]) -> int:
         """The same inside the caller's transaction."""
-        _begin_writing(session)
+        begin_writing(session)
         return _insert_grades(session.connection(), grades)
 
     def graded(self, after: int, version: str | None = None) -> list[tuple[int, Exchange, list[Grade]]]:
@@ -373,61 +372,9 @@ class Store:
             session.add(convert.decision_row(decision))
 
 
-def _owners(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """(worker, seq) of the exchange that has an id, for those of the ids that are stored."""
-    c = EXCHANGE.c
-    found: dict[str, tuple[str, int]] = {}
-    for start in range(0, len(ids), _IDS_AT_ONCE):
-        query = columns(c.id, c.worker, c.seq).where(c.id.in_(ids[start : start + _IDS_AT_ONCE]))
-        found |= {row.id: (row.worker, row.seq) for row in connection.execute(query)}
-    return found
-
-
-def _apart(connection: Connection, exchanges: Sequence[Exchange]) -> list[Exchange]:
-    """The exchanges, each under an id that no other has."""
-    owners = _owners(connection, [exchange.id for exchange in exchanges])
-    found = []
-    for exchange in exchanges:
-        me, name = (exchange.worker, exchange.seq), exchange.id
-        while owners.setdefault(name, me) != me:
-            name = f"{name}-{exchange.seq}"
-            if name not in owners:
-                owners |= _owners(connection, [name])
-        found.append(exchange if name == exchange.id else replace(exchange, id=name))
-    return found
-
-
 def _insert_grades(connection: Connection, grades: Sequence[Grade]) -> int:
     if not grades:
         return 0
     rows = [{name: getattr(g, name) for name in g.__dataclass_fields__} for g in grades]
     statement = upsert(connection, GRADE).on_conflict_do_nothing(index_elements=["exchange_id", "source"])
     return connection.execute(statement, rows, execution_options=COUNTED).rowcount
-
-
-class _Session(Session):
-    """Takes the turn to write before it writes, and asks its guard then."""
-
-
-@event.listens_for(_Session, "before_flush")
-def _before_flush(session: Session, _context: object, _instances: object) -> None:
-    _begin_writing(session)
-
-
-@event.listens_for(_Session, "do_orm_execute")
-def _before_statement(state: Any) -> None:
-    if state.is_insert or state.is_update or state.is_delete:
-        _begin_writing(state.session)
-
-
-def _begin_writing(session: Session) -> None:
-    """Once a transaction. SQLite takes its lock by itself at the first write, or here when nothing was written yet."""
-    if session.info.get("writes"):
-        return
-    session.info["writes"] = True
-    connection = session.connection()
-    if not (is_sqlite(connection) and connection.connection.in_transaction):
-        take_turn(connection)
-    guard: Guard | None = session.info.get("guard")
-    if guard is not None:
-        guard(connection)
