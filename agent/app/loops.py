@@ -45,7 +45,8 @@ def wall() -> datetime:
 class Health:
     """How one loop fares: `lag_s` is how long its last call took, `faults` how many calls raised.
 
-    `ended` is when it last finished a round, on the monotonic clock `steady`; before the first round, when it was made.
+    `ended` is when it last finished a round without a fault, on the monotonic clock `steady`; before the first round,
+    when it was made.
     """
 
     steady: Callable[[], float] = time.monotonic
@@ -61,7 +62,7 @@ class Health:
 
     @property
     def behind_s(self) -> float:
-        """Seconds since it last finished a round; grows while a call hangs."""
+        """Seconds since it last finished a round; grows while a call hangs, and while each one fails."""
         return self.steady() - self.ended
 
 
@@ -126,6 +127,7 @@ class Loops:
         health, began = self.health[name], self._steady()
         try:
             health.says = str(self._loops[name](self._now()) or "")
+            health.ended = self._steady()
         except Exception as fault:  # the outer ring: whatever it is, the other loops go on and so does this one
             health.faults += 1
             says = said(fault)
@@ -134,8 +136,7 @@ class Loops:
                 log.exception("loop %s failed, and is tried again at each tick: %s", name, says, exc_info=not known)
             health.says = says
         health.calls += 1
-        health.ended = self._steady()
-        health.lag_s = health.ended - began
+        health.lag_s = self._steady() - began
 
 
 def said(fault: Exception) -> str:

@@ -145,7 +145,7 @@ SIDECAR = (
     _m("gauge trimtab_resident_memory_bytes bytes", "Memory that the sidecar holds."),
     _m("gauge trimtab_event_loop_lag_seconds seconds",
        "Longest time in the last minute that the event loop, which reads from the taps, was kept waiting."),
-    _m("gauge trimtab_loop_lag_seconds seconds", "How long ago a loop last finished a round.", "loop", 30),
+    _m("gauge trimtab_loop_lag_seconds seconds", "How long ago a loop last finished a round without a fault.", "loop", 30),
     _m("gauge trimtab_loop_round_seconds seconds", "How long its last round took.", "loop", 30),
     _m("counter trimtab_loop_faults_total faults", "Faults that the outer ring of a loop caught.", "loop", 30),
     _m("counter trimtab_alerts_total alerts", "Alerts that asked for something, by what they asked.", "action", 10),

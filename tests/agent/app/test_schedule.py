@@ -236,3 +236,16 @@ def test_a_known_fault_is_told_in_one_line_and_once(
     (line,) = (record for record in caplog.records if record.name == "trimtab")
     assert line.getMessage() == f"loop policy failed, and is tried again at each tick: {says}"
     assert bool(line.exc_info) is (loop is broken)
+
+
+def test_a_loop_that_fails_each_time_finishes_no_round(made: Callable[..., House]) -> None:
+    """Who watches `trimtab_loop_lag_seconds` must hear of it as of one that hangs; one good round ends it."""
+    well = False
+    house = made({"policy": lambda now: None if well else broken(now), "watch": lambda _now: "all is well"})
+    house.go(700.0)
+    policy, watch = house.loops.health["policy"], house.loops.health["watch"]
+    assert policy.behind_s == pytest.approx(700.0, abs=TICK_S)
+    assert watch.behind_s <= 2 * TICK_S
+    well = True
+    house.go(2 * TICK_S)
+    assert policy.behind_s <= 2 * TICK_S
