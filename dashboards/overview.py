@@ -246,7 +246,8 @@ SIDECAR = (
     ),
     Panel(
         title="Loops: since the last round",
-        says="How long ago each loop last finished a round: a saw as high as its period. One that only rises hangs or fails.",
+        says="How long ago each loop last finished a round: a saw as high as its period. One that only rises hangs, or "
+        "fails each time.",
         queries=((f"max by (loop) (trimtab_loop_lag_seconds{{{N}}})", "{{loop}}"),),
         unit="s",
         low=0,
