@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from agent.settings import Settings
+from agent.settings import RetrainSettings, Settings
 from agent.types import AdapterVersion, Decision, InvalidInput
 
 
@@ -31,19 +31,11 @@ def order_document(
 
     Raises InvalidInput when the settings do not say where the base model's weights are, or the name is taken.
     """
-    retrain, quality = settings.retrain, settings.quality
+    retrain = settings.retrain
     if retrain.base_model_path is None:
         raise InvalidInput("retraining needs retrain.base_model_path in the settings: the base model's folder")
     if challenger == champion.name:
         raise InvalidInput(f"challenger {challenger!r} is the champion's own name: every version needs a new one")
-    judge = {
-        "url": quality.judge_url or settings.engine.url,
-        "model": quality.judge_model,
-        "kind": quality.judge_kind,
-        "template": quality.judge_template,
-        "midpoint": quality.judge_midpoint,
-        "slope": quality.judge_slope,
-    }
     return {
         "id": order_id,
         "reason": "; ".join(decision.reasons),
@@ -59,22 +51,38 @@ def order_document(
             "max_lora_rank": settings.engine.max_lora_rank,
         },
         "base_model": {"path": str(retrain.base_model_path)},
-        "data": {
-            "since_rowid": since_rowid,
-            "until_rowid": until_rowid,
-            "replay": None if retrain.replay is None else str(retrain.replay),
-            "labeller": retrain.labeller,
-            "max_fresh_rows": retrain.max_fresh_rows,
-            "max_replay_rows": retrain.max_replay_rows,
-            "holdout_rows": retrain.holdout_rows,
-            "canary": None if retrain.canary is None else str(retrain.canary),
-            **retrain.data,
-        },
+        "data": {"since_rowid": since_rowid, "until_rowid": until_rowid, **_data(retrain)},
         "recipe": dict(retrain.recipe),
         "init_from_champion": retrain.init_from_champion,
-        "judge": None if quality.judge_model is None else judge,
+        "judge": None if settings.quality.judge_model is None else _judge(settings),
         "gate": {"min_gain": retrain.min_gain, "max_loss": retrain.max_loss, "approval": retrain.approval},
         "evaluate": dict(retrain.evaluate),
+    }
+
+
+def _data(retrain: RetrainSettings) -> dict[str, Any]:
+    """Which rows beside the fresh ones, and how many; what `retrain.data` in the settings says comes last and wins."""
+    return {
+        "replay": None if retrain.replay is None else str(retrain.replay),
+        "labeller": retrain.labeller,
+        "max_fresh_rows": retrain.max_fresh_rows,
+        "max_replay_rows": retrain.max_replay_rows,
+        "holdout_rows": retrain.holdout_rows,
+        "canary": None if retrain.canary is None else str(retrain.canary),
+        **retrain.data,
+    }
+
+
+def _judge(settings: Settings) -> dict[str, Any]:
+    """The judge as it is set now, and where it answers."""
+    quality = settings.quality
+    return {
+        "url": quality.judge_url or settings.engine.url,
+        "model": quality.judge_model,
+        "kind": quality.judge_kind,
+        "template": quality.judge_template,
+        "midpoint": quality.judge_midpoint,
+        "slope": quality.judge_slope,
     }
 
 

@@ -100,8 +100,8 @@ def create_app(
     _refusals(app)
     _metrics(app, render_metrics, render_openmetrics)
     _probes(app, store)
-
-    sources = _Sources(lambda: snapshot(store, alias, now(), charts=False))
+    _reports(app, reports, shared)
+    _feedback(app, store, _Sources(lambda: snapshot(store, alias, now(), charts=False)), redact, hashed_id, feedback)
 
     def look() -> tuple[Snapshot, dict[str, Any]]:
         known = live()
@@ -115,6 +115,19 @@ def create_app(
     def status() -> JSONResponse:
         seen, known = look()
         return JSONResponse(seen.to_json() | {"live": plain(known)})
+
+    return app
+
+
+def _feedback(
+    app: FastAPI,
+    store: Store,
+    sources: _Sources,
+    redact: Callable[[str], str],
+    hashed_id: Callable[[str], str],
+    feedback: Callable[..., object],
+) -> None:
+    """What people say of an answer: redacted, of a stored exchange, of one of not too many sources."""
 
     @app.post("/v1/feedback")
     def take_feedback(said: Feedback) -> dict[str, bool]:
@@ -133,6 +146,10 @@ def create_app(
         sources.known.add(said.source)
         return {"stored": True}
 
+
+def _reports(app: FastAPI, reports: Path, shared: Callable[[str], bytes | None]) -> None:
+    """Evidently's pages: of this process, else of another one."""
+
     @app.get("/reports/{name}")
     def report(name: str) -> Response:
         path, named = reports / name, REPORT_NAME.fullmatch(name) is not None
@@ -142,8 +159,6 @@ def create_app(
         if theirs is None:
             raise HTTPException(404, "there is no such report: the status page links the one of the last alarm")
         return HTMLResponse(theirs, headers=_guarded(REPORT_POLICY))
-
-    return app
 
 
 def _probes(app: FastAPI, store: Store) -> None:
