@@ -202,6 +202,7 @@ def _agent(settings: Settings, http: httpx.Client) -> Generator[Finding, None, d
     )
     yield _texts(settings, paused=bool(live.get("text_paused")))
     yield _labels(settings, status)
+    yield from ((None, "the reference cannot show every change", note) for note in status["drift"]["notes"])
     for name, health in live["loops"].items():
         yield health["faults"] == 0, f"loop {name} runs", f"{health['faults']} faults, the last: {health['says']}"
     return status

@@ -66,6 +66,8 @@ def _headline(status: dict[str, Any]) -> Table:
         offices = f"{live['leader'] or 'nobody'} leads, {live['mover'] or 'nobody'} moves versions"
         shown.add_row("[bold]process[/]", escape(f"{live['pod']}, role {live['role']}; {offices}"))
     shown.add_row("[bold]drift[/]", _drift(drift))
+    for note in drift["notes"]:
+        shown.add_row("", escape(note))
     if status["alarm"]:
         shown.add_row("", escape(status["alarm"]["alarm"]["reason"]))
     if decision:

@@ -61,6 +61,7 @@ class Watch:
         """Everything as of the last commit."""
         known = watch_state.load(self._store)
         self.cursor, self._text_off, self._detectors = known.cursor, known.text_off, known.detectors
+        self._notes = known.notes
         self._streams.recall(known.streams)
         self._windows.recall(known.begun, known.first_windows, known.cursor)
         self._stale = False
@@ -158,6 +159,8 @@ class Watch:
     ) -> None:
         streams, windows = self._streams.of, self._windows
         moved = {name: s.detector.state() for name, s in streams.items() if s.detector is not None and s.moved}
+        says = {name: s.detector.notes for name, s in streams.items() if s.detector is not None and s.moved}
+        noted = {name: notes for name, notes in says.items() if notes != self._notes.get(name, [])}
         remembered = watch_state.Remembered(
             cursor=cursor, begun=windows.begun, text_off=self._text_off, streams=streams, first_windows=windows.fresh,
             detectors=self._detectors,
@@ -170,7 +173,10 @@ class Watch:
                 data = {"exchange_rowid": rowid, "evidence": alarm.evidence}
                 session.add(EventRow(at=now, kind="alarm", text=alarm.reason, data=data))
             self._store.put_readings(session, readings)
-            self._detectors = watch_state.save(self._store, session, remembered, moved)
+            for name, notes in noted.items():
+                session.add_all(EventRow(at=now, kind="detector", text=f"{name}: {note}", data={}) for note in notes)
+            self._detectors = watch_state.save(self._store, session, remembered, moved, noted)
+        self._notes |= noted
         for name in moved:
             streams[name].moved = False
         windows.fresh.clear()

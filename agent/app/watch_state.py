@@ -4,7 +4,8 @@ Lives here: `load` and `save`. Comes in: a store, or a session. Goes out: `Remem
 Must never know: what is looked at, or when.
 
 The row `watch` has the cursor and what is small, as JSON. What is large and seldom changes has rows of its own:
-`watch/detector/<version>`, written when that detector has heard something, and `watch/window/<version>`, written once.
+`watch/detector/<version>`, written when that detector has heard something, `watch/window/<version>`, written once, and
+`watch/notes/<version>`, for whoever shows what that detector cannot do.
 Programs before kept those within the JSON, as base64; and before that a single stream beside the rest. Both are read.
 """
 
@@ -21,6 +22,7 @@ from sqlmodel import Session, col
 
 from agent.app.streams import Stream
 from agent.store import Store
+from agent.store.looks import DETECTOR_NOTES
 from agent.store.tables import StateRow
 
 STATE = "watch"
@@ -41,6 +43,7 @@ class Remembered:
     streams: dict[str, Stream] = field(default_factory=dict)
     first_windows: dict[str, bytes] = field(default_factory=dict)
     detectors: frozenset[str] = frozenset()
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
 
 def load(store: Store) -> Remembered:
@@ -61,6 +64,8 @@ def load(store: Store) -> Remembered:
             found.streams[name] = stream
         if own:
             found.detectors |= {name}
+        if notes := store.load_state(DETECTOR_NOTES + name)[1]:
+            found.notes[name] = json.loads(notes)
     return found
 
 
@@ -69,17 +74,25 @@ def first_window(store: Store, version: str) -> bytes:
     return store.load_state(_WINDOW + version)[1]
 
 
-def save(store: Store, session: Session, now: Remembered, moved: Mapping[str, bytes]) -> frozenset[str]:
-    """Write it within the caller's transaction, with the detectors that have moved; returns which then have rows."""
+def save(
+    store: Store, session: Session, now: Remembered, moved: Mapping[str, bytes], noted: Mapping[str, list[str]]
+) -> frozenset[str]:
+    """Write it within the caller's transaction, with the detectors that have moved and the notes that are new.
+
+    Returns which detectors then have rows.
+    """
     streams = {name: {"learning": s.learning, "reference_rows": s.reference_rows} for name, s in now.streams.items()}
     small = {"window_from": now.begun, "text_off": now.text_off, "streams": streams}
     for name, detector in moved.items():
         store.save_state(session, _DETECTOR + name, now.cursor, detector)
+    for name, notes in noted.items():
+        store.save_state(session, DETECTOR_NOTES + name, now.cursor, json.dumps(notes).encode())
     for name, profile in now.first_windows.items():
         store.save_state(session, _WINDOW + name, now.cursor, profile)
     have = frozenset(name for name, stream in now.streams.items() if stream.detector is not None)
     if gone := now.detectors - have:
-        session.execute(delete(StateRow).where(col(StateRow.key).in_([_DETECTOR + name for name in gone])))
+        keys = [prefix + name for name in gone for prefix in (_DETECTOR, DETECTOR_NOTES)]
+        session.execute(delete(StateRow).where(col(StateRow.key).in_(keys)))
     store.save_state(session, STATE, now.cursor, json.dumps(small).encode())
     return have
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Self
 
@@ -56,6 +57,7 @@ _LARGEST = np.array([0.0, *(NormalDist().inv_cdf(0.5 ** (1 / n)) for n in range(
 """Median of the largest of n standard normal numbers."""
 
 
+@lru_cache(maxsize=64)
 def rows_for_a_tenth(size: float, budget_rows: int, within_rows: int) -> int:
     """Reference rows from which one unit in ten, altered as a whole, can be proved within so many live rows.
 

@@ -10,6 +10,7 @@ The detector speaks through readings of the feature `detector`: measures `log10_
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -32,11 +33,14 @@ from agent.store.tables import (
     OrderRow,
     ReadingRow,
     RolloutRow,
+    StateRow,
     WorkerRow,
 )
 from agent.types import Decision, Estimate, Exchange
 
 DETECTOR_SAYS = ("log10_evidence", "log10_threshold", "reference_rows", "reference_wanted")
+DETECTOR_NOTES = "watch/notes/"
+"""Before a version, the key of the state that holds its detector's notes: a JSON array of sentences."""
 PEAK = timedelta(minutes=5)
 PEAK_READINGS = 400
 """Newest readings among which the peak is looked for: the detector speaks once a tick, and at each alarm."""
@@ -83,7 +87,13 @@ def drift(session: Session, alias: str, versions: Sequence[str], now: datetime) 
         reference_wanted=None if wanted is None else int(wanted),
         at=latest.at if latest else None,
         alarms=alarms,
+        notes=_notes(session, latest.version) if latest else (),
     )
+
+
+def _notes(session: Session, version: str) -> tuple[str, ...]:
+    row = session.get(StateRow, DETECTOR_NOTES + version)
+    return tuple(json.loads(row.state)) if row else ()
 
 
 def _newest_reading(session: Session, measure: str, versions: Sequence[str]) -> ReadingRow | None:

@@ -51,7 +51,8 @@ class Tally:
 class Drift:
     """Where the detector stands. Evidence and threshold are log10; None before the first reading.
 
-    `peak` is the highest evidence of the last five minutes, and never below where it stands.
+    `peak` is the highest evidence of the last five minutes, and never below where it stands. `notes`: what this
+    reference cannot show, and what would, a sentence each.
     """
 
     evidence: float | None
@@ -62,6 +63,7 @@ class Drift:
     reference_wanted: int | None
     at: datetime | None
     alarms: int
+    notes: tuple[str, ...] = ()
 
     @property
     def phase(self) -> str:

@@ -194,7 +194,8 @@ def _evidence(seen: Snapshot) -> str:
     if drift.threshold is not None:
         value += f"<small> of {drift.threshold:.1f}</small>"
     alarms = "no alarm yet" if not drift.alarms else f"{drift.alarms} alarm{'s' * (drift.alarms > 1)}"
-    return _figure("Drift evidence", value, f"{escape(drift.phase)}; {alarms}")
+    notes = "".join(f"<br>{escape(note)}." for note in drift.notes)
+    return _figure("Drift evidence", value, f"{escape(drift.phase)}; {alarms}{notes}")
 
 
 def _captured(seen: Snapshot) -> str:

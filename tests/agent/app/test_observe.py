@@ -88,6 +88,28 @@ def test_each_served_name_is_a_version_with_a_detector_of_its_own(store: Store) 
     assert "Observing" in page(seen, {})
 
 
+def test_what_the_detector_cannot_do_is_said_once_and_shown(store: Store) -> None:
+    """Neighbours that are alike, and nobody named: the page says what to log, also after a restart; the record once."""
+    tree = settings()
+    observer, _ = look(store, tree)
+    observer.add(
+        [exchange(n, "one", f"{WORDS[n // 12 % 5]} {n // 12} again {WORDS[n // 12 % 5]}") for n in range(1, 91)]
+    )
+    watch = Watch(tree, store)
+    while watch.tick(NOW):
+        pass
+    (note,) = snapshot(store, "home", NOW, None).drift.notes
+    assert "give every exchange its user or its conversation" in note
+    observer.add([exchange(n, "one") for n in range(91, 121)])
+    again = Watch(tree, store)
+    while again.tick(NOW):
+        pass
+    seen = snapshot(store, "home", NOW, None)
+    assert seen.drift.notes == (note,)
+    assert note in page(seen, {})
+    assert [event.text for event in seen.events if event.kind == "detector"] == [f"one: {note}"]
+
+
 def test_a_drift_is_said_of_its_version_and_opens_no_order(store: Store) -> None:
     """Only one of two adapters gets other traffic; the alarm names it, and nothing more is done."""
     tree = settings(policy={"retrain_on_drift_alone": True, "fresh_exchanges": 10}, drift={"reference_rows": 60})
