@@ -1,7 +1,7 @@
 """One line of an import as it may be stored: the exchange that it tells, and its grades.
 
 Lives here: `read`, and what is wrong with a line that cannot be taken.
-Comes in: a line in the form of `archive.py`, or of {"prompt", "response"}; a redactor. Goes out: what may be kept.
+Comes in: a line in the form of `exported.py`, or of {"prompt", "response"}; a redactor. Goes out: what may be kept.
 Must never know: files, the store; what the texts say.
 
 A line is believed nothing: whatever it says of itself, its texts are redacted, its names looked through, its numbers
@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from agent.app.archive import OWN, REDACTED
+from agent.app.exported import OWN, REDACTED
 from agent.intake.assemble import Unreadable, assemble
 from agent.intake.attach.desk import AHEAD_S, stored_name
 from agent.intake.attach.lines import Namer, read_lines

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
-from agent.app.archive import Choice, line, lines
+from agent.app.archive import Choice, lines
+from agent.app.exported import line
 from agent.app.imported import read
 from agent.app.restore import restore
 from agent.cli import app

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import col, select
 
-from agent.app.archive import line
+from agent.app.exported import line
 from agent.app.profiles import profile
 from agent.app.watch import Watch
 from agent.settings import Settings
