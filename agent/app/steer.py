@@ -20,8 +20,9 @@ from agent.app.asks import Asks
 from agent.app.freeze import frozen
 from agent.app.spending import Spending
 from agent.policy.asks import Ask
-from agent.policy.decide import Seen, decide, is_news, low_since
+from agent.policy.decide import decide, is_news, low_since
 from agent.policy.order import next_name, order_document
+from agent.policy.seen import Seen
 from agent.quality.room import estimate_once
 from agent.rollout import wish
 from agent.settings import Settings

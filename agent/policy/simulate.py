@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 from agent.policy.budget import Job, Spent, spent
-from agent.policy.decide import Seen, decide, low_since, would_be_no_news
+from agent.policy.decide import decide, low_since, would_be_no_news
 from agent.policy.history import (
     AlarmRaised,
     Answered,
@@ -36,6 +36,7 @@ from agent.policy.history import (
     Wished,
 )
 from agent.policy.hours import changes_at
+from agent.policy.seen import Seen
 from agent.settings import Settings
 from agent.types import Action, Decision, Estimate
 

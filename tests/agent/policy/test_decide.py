@@ -16,17 +16,17 @@ from agent.policy.budget import Spent
 from agent.policy.decide import (
     FACTS,
     TABLE,
-    Seen,
     decide,
     facts_of,
     held,
     is_news,
     low_since,
     row_for,
-    span,
     would_be_no_news,
 )
 from agent.policy.hours import quiet
+from agent.policy.seen import Seen
+from agent.policy.words import span
 from agent.settings import PolicySettings, Settings
 from agent.types import Action, Estimate
 
