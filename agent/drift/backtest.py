@@ -97,7 +97,7 @@ class Replay:
         self._reference: Reader | None = Reader([plan.reference]) if plan.reference is not None else None
         self._reference_rows = self._rows = self._alarms = self._repeated = 0
         self._fresh = 1.0
-        self._limits: list[str] = []
+        self._heard_by: Plain | None = None
         self._began_s = time.process_time()
 
     @property
@@ -107,7 +107,7 @@ class Replay:
         if self._rows - self._repeated < _FEWER * self._fresh * self._rows:
             out.append(f"{self._repeated} of {self._rows} exchanges repeat prompt and answer of the reference: if they"
                        " are the same ones, give a reference that is no part of the log")  # fmt: skip
-        return [*out, *self._limits]
+        return [*out, *(self._heard_by.notes if isinstance(self._heard_by, Detector) else [])]
 
     @property
     def _readers(self) -> list[Reader]:
@@ -135,8 +135,7 @@ class Replay:
         self._reference_rows = len(reference)
         known = {hash((record.prompt, record.answer)) for record in reference}
         self._fresh = len(known) / len(reference)
-        watcher = self._watcher(reference)
-        self._limits = watcher.notes if isinstance(watcher, Detector) else []
+        watcher = self._heard_by = self._watcher(reference)
         del reference
         texts: OrderedDict[str, tuple[str, str]] = OrderedDict()
         while some := list(islice(live, _AT_ONCE)):
@@ -185,7 +184,10 @@ class Replay:
 
 
 def document_of(alarm: Alarm, texts: OrderedDict[str, tuple[str, str]]) -> dict[str, Any]:
-    """The JSON of one alarm. Rows count live records, 0-based; `onset_at` is null where the log has no times."""
+    """The JSON of one alarm: `alarm_at` and `onset_at` are 0-based rows of the live part.
+
+    `time` and `onset_time` are null where the log has no times.
+    """
 
     def when(at: datetime) -> str | None:
         return None if at == UNKNOWN_TIME else at.isoformat()
@@ -197,8 +199,8 @@ def document_of(alarm: Alarm, texts: OrderedDict[str, tuple[str, str]]) -> dict[
         "evidence": round(alarm.evidence, 3),
         "threshold": round(alarm.threshold, 3),
         "time": when(alarm.at),
-        "onset_row": alarm.onset_row,
-        "onset_at": when(alarm.onset_at),
+        "onset_at": alarm.onset_row,
+        "onset_time": when(alarm.onset_at),
         "reason": alarm.reason,
         "features": [
             {"feature": name, "evidence": round(evidence, 3), "shift_sd": round(shift, 3)}

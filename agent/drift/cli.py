@@ -66,7 +66,7 @@ def backtest(
 
     A line is {"prompt": ..., "response": ...}, or {"request": {...}, "response": {...}} with OpenAI or Anthropic
     bodies, or {"messages": [...]} as training sets have them; "timestamp", "user", "conversation", "template",
-    "latency_s" may stand beside them. One JSON line per alarm goes to stdout as it fires; "alarm_at" and "onset_row"
+    "latency_s" may stand beside them. One JSON line per alarm goes to stdout as it fires; "alarm_at" and "onset_at"
     count exchanges after the reference, from 0.
     """
     from agent.drift.backtest import REFERENCE_ROWS, Plan, Replay

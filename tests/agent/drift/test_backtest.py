@@ -75,7 +75,8 @@ def test_backtest_agrees_with_the_live_detector(tmp_path: Path) -> None:
         alarms = [json.loads(line) for line in result.stdout.splitlines()]
         assert [alarm["alarm_at"] for alarm in alarms] == [alarm.row for alarm in expected]
         assert alarms[0]["reason"] == expected[0].reason
-        assert alarms[0]["onset_at"] == expected[0].onset_at.isoformat()
+        assert alarms[0]["onset_time"] == expected[0].onset_at.isoformat()
+        assert alarms[0]["onset_at"] == expected[0].onset_row
         assert [example["id"] for example in alarms[0]["examples"]] == list(expected[0].examples)
         assert alarms[0].keys() >= {"alarm_at", "kind", "feature", "evidence", "onset_at", "reason"}
         assert "in 400 exchanges after a reference of 300" in result.stderr
@@ -88,7 +89,7 @@ def test_reference_from_a_file_and_no_times(tmp_path: Path) -> None:
     result = _run(_write(tmp_path / "log.jsonl", rows), "--reference", reference, "--json")
     first = json.loads(result.stdout.splitlines()[0])
     assert 200 <= first["alarm_at"] < 260
-    assert first["onset_at"] is None
+    assert first["onset_time"] is None
     assert "UTC" not in first["reason"]
     note, summary = result.stderr.splitlines()
     assert note == "note: no line has a timestamp: onsets are given as rows alone"
