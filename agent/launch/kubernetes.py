@@ -1,6 +1,6 @@
 """A Kubernetes namespace as a cluster of orders: one Job an order.
 
-Lives here: the Job of an order, and what its status means.
+Lives here: Jobs made, watched and ended, and what their status means. The Job itself: `job.py`.
 Comes in: settings, an order's id. Goes out: requests by the official client; what became of Jobs.
 Must never know: the store, what the Job's container does beyond its exit status.
 
@@ -12,7 +12,6 @@ after `RELIST_S`, so that what a watch missed is seen within a minute.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,20 +22,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from agent.launch.job import LABEL, MINE, ORDER, OWNER, digest, job_name, manifest
 from agent.launch.remote import Seen, State
 from agent.settings import KubernetesSettings
 from agent.types import InvalidInput, RemoteFault
 
-BAD_ORDER = 2
-"""Exit status of a job whose order must be written differently."""
-LABEL, ORDER, QUEUE = "app.kubernetes.io/managed-by", "trimtab.dev/order", "kueue.x-k8s.io/queue-name"
-OWNER = "trimtab.dev/owner"
-"""Label: a digest of whose order it is. Jobs of earlier programs have none; they are known by the order alone."""
-MINE = "trimtab-launcher"
-CONTAINER = "retrain"
 RELIST_S, WATCH_S, TIMEOUT_S = 30.0, 1, 10.0
-NODE_GONE_S = 30
-"""Seconds after which a pod of a lost node is given up, in place of Kubernetes' 300."""
 HOME_NOTE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -116,73 +107,9 @@ class Kubernetes:
 
     def manifest(self, order_id: str) -> dict[str, Any]:
         """The Job of an order, as it is sent."""
-        of = self._settings
-        labels = {LABEL: MINE}
-        return {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {
-                "name": job_name(order_id, self._owner),
-                "labels": labels | {OWNER: _digest(self._owner)} | ({QUEUE: of.queue} if of.queue else {}),
-                "annotations": {ORDER: order_id},
-            },
-            "spec": {
-                "backoffLimit": self._max_attempts - 1,
-                "activeDeadlineSeconds": of.deadline_s,
-                "ttlSecondsAfterFinished": of.ttl_s,
-                "podFailurePolicy": {
-                    "rules": [
-                        {
-                            "action": "FailJob",
-                            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [BAD_ORDER]},
-                        },
-                        {
-                            "action": "Ignore",  # a node that is drained is no fault of the order
-                            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                        },
-                    ]
-                },
-                "template": {"metadata": {"labels": labels}, "spec": _merged(self._pod(order_id), of.pod)},
-            },
-        }
-
-    def _pod(self, order_id: str) -> dict[str, Any]:
-        of, home = self._settings, str(self._home)
-        volumes: list[dict[str, Any]] = [
-            {"name": f"claim-{n}", "persistentVolumeClaim": {"claimName": claim}} for n, claim in enumerate(of.claims)
-        ]
-        mounts = [{"name": f"claim-{n}", "mountPath": path} for n, path in enumerate(of.claims.values())]
-        own = [("tmp", "/tmp")] + ([] if home in of.claims.values() else [("home", home)])  # noqa: S108  # in the pod
-        volumes += [{"name": name, "emptyDir": {}} for name, _ in own]
-        mounts += [{"name": name, "mountPath": path} for name, path in own]
-        gone = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-        return {
-            "restartPolicy": "Never",
-            "serviceAccountName": of.service_account,
-            "automountServiceAccountToken": False,
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "tolerations": [
-                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_GONE_S}
-                for key in gone
-            ],
-            "containers": [
-                {
-                    "name": CONTAINER,
-                    "image": of.image,
-                    "command": [*self._command, order_id],
-                    "envFrom": [{"secretRef": {"name": name}} for name in of.secrets],
-                    "resources": {kind: {k: str(v) for k, v in of_it.items()} for kind, of_it in of.resources.items()},
-                    "terminationMessagePolicy": "FallbackToLogsOnError",
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "readOnlyRootFilesystem": True,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "volumeMounts": mounts,
-                }
-            ],
-            "volumes": volumes,
-        }
+        return manifest(
+            order_id, self._settings, self._home, self._command, owner=self._owner, max_attempts=self._max_attempts
+        )
 
     # -- what is there ----------------------------------------------------------------------------
 
@@ -216,7 +143,7 @@ class Kubernetes:
     def _mine(self, job: Mapping[str, Any]) -> str | None:
         """The order that a Job works on; None when it is another's."""
         found = job["metadata"]
-        if (found.get("labels") or {}).get(OWNER, _digest(self._owner)) != _digest(self._owner):
+        if (found.get("labels") or {}).get(OWNER, digest(self._owner)) != digest(self._owner):
             return None
         order_id: str | None = (found.get("annotations") or {}).get(ORDER)
         return order_id
@@ -285,16 +212,6 @@ class Kubernetes:
             raise RemoteFault(f"Kubernetes does not answer when asked to {what} ({why})") from fault
 
 
-def job_name(order_id: str, owner: str) -> str:
-    """A name that Kubernetes takes (a DNS label), one for every order of every owner, the same for the same."""
-    plain = re.sub(r"[^a-z0-9]+", "-", order_id.lower()).strip("-")[:40].strip("-")
-    return f"trimtab-{plain}-{_digest(owner, order_id)}"
-
-
-def _digest(*words: str) -> str:
-    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
-
-
 def _find_cluster(config: Any) -> None:
     """The cluster of this pod, or else that of the kubeconfig."""
     try:
@@ -310,18 +227,6 @@ def _own_namespace(config: Any) -> str:
         return str(config.list_kube_config_contexts()[1]["context"].get("namespace") or "default")
     except (config.ConfigException, KeyError, TypeError):
         return "default"
-
-
-def _merged(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """A pod's spec with what the settings add: mappings are merged, lists joined, the rest replaced."""
-    both = dict(ours)
-    for key, value in theirs.items():
-        mine = both.get(key)
-        if isinstance(mine, dict) and isinstance(value, Mapping):
-            both[key] = _merged(mine, value)
-        else:
-            both[key] = [*mine, *value] if isinstance(mine, list) and isinstance(value, list) else value
-    return both
 
 
 def _message(fault: Any) -> str:

@@ -17,7 +17,8 @@ from typing import Protocol
 import pytest
 
 from agent.launch import process
-from agent.launch.kubernetes import Kubernetes, job_name
+from agent.launch.job import job_name
+from agent.launch.kubernetes import Kubernetes
 from agent.launch.local import LocalLauncher
 from agent.launch.ray import Ray
 from agent.launch.remote import Cluster, RemoteLauncher

@@ -14,6 +14,7 @@ import yaml
 
 from agent.app.orders import RETRAIN_BY_ID, reachable
 from agent.launch import kubernetes
+from agent.launch.job import CONTAINER, LABEL, MINE
 from agent.policy.sane import check
 from agent.types import InvalidInput
 from serving import launch
@@ -236,6 +237,19 @@ def test_gpus_are_asked_for_and_used() -> None:
 # ---------------------------------------------------------------------------------------------- who may what
 
 
+@every_serving
+def test_a_pod_that_is_replaced_answers_until_nobody_sends_to_it(install: str) -> None:
+    """Endpoints are told late: a vLLM that ended at once would refuse requests while another could answer them."""
+    deployment = manifests(install)["Deployment", NAME]["spec"]
+    engine = named(pod(install), "vllm")
+    replaced = deployment["strategy"]["type"] == "RollingUpdate"
+    assert ("lifecycle" in engine) is replaced
+    if replaced:
+        waits = re.search(r"sleep\((\d+)\)", engine["lifecycle"]["preStop"]["exec"]["command"][-1])
+        assert waits is not None
+        assert 0 < int(waits[1]) < pod(install)["terminationGracePeriodSeconds"]
+
+
 @every_install
 def test_every_container_is_locked_down(install: str) -> None:
     """Nobody in particular, no rights, nothing to write but what is mounted, in the cluster as on the node."""
@@ -292,7 +306,7 @@ def test_the_policy_opens_the_api_to_apps_and_the_sidecar_to_monitoring(install:
                 [shop],
                 [
                     {"podSelector": {"matchLabels": CONTROLLER}},
-                    {"podSelector": {"matchLabels": {kubernetes.LABEL: kubernetes.MINE}}},
+                    {"podSelector": {"matchLabels": {LABEL: MINE}}},
                 ],
             ]
         case _:
@@ -400,7 +414,7 @@ def test_the_right_to_start_jobs_is_the_sidecar_s_alone() -> None:
 def test_nobody_reaches_a_job() -> None:
     """By the label that the launcher puts on their pods."""
     own = manifests("retraining")["NetworkPolicy", f"{NAME}-retrain"]["spec"]
-    label = {"podSelector": {"matchLabels": {kubernetes.LABEL: kubernetes.MINE}}}
+    label = {"podSelector": {"matchLabels": {LABEL: MINE}}}
     assert own == label | {"policyTypes": ["Ingress"]}
     assert ("NetworkPolicy", f"{NAME}-retrain") not in manifests("postgresql")
 
@@ -414,7 +428,7 @@ def test_a_job_as_the_launcher_makes_it_is_whole(tmp_path: Path, monkeypatch: py
     fits(job)
     spec = job["spec"]["template"]["spec"]
     engine, trainer = containers(spec)
-    assert (engine["restartPolicy"], trainer["name"]) == ("Always", kubernetes.CONTAINER)
+    assert (engine["restartPolicy"], trainer["name"]) == ("Always", CONTAINER)
     for container in (engine, trainer):
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}

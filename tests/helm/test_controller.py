@@ -12,7 +12,7 @@ import yaml
 
 from agent.app.orders import reachable
 from agent.app.roles import contradictions
-from agent.launch import kubernetes
+from agent.launch.job import LABEL, MINE
 from agent.policy.sane import check
 from tests.helm.chart import (
     NAME,
@@ -138,7 +138,7 @@ def test_monitoring_reaches_both_and_the_judge_is_reached() -> None:
     assert policy["ingress"] == [{"ports": [{"port": 8321}], "from": [monitoring]}]
     judge = found["NetworkPolicy", NAME]["spec"]["ingress"][1]["from"]
     assert [set(one["podSelector"]["matchLabels"].items()) <= labels(found, OWN) for one in judge] == [True, False]
-    assert judge[1]["podSelector"]["matchLabels"] == {kubernetes.LABEL: kubernetes.MINE}
+    assert judge[1]["podSelector"]["matchLabels"] == {LABEL: MINE}
 
 
 @pytest.mark.parametrize(

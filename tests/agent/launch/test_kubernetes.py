@@ -16,7 +16,8 @@ import pytest
 from sqlalchemy import make_url
 
 from agent.app.orders import _owner, launcher_of
-from agent.launch.kubernetes import LABEL, MINE, QUEUE, Kubernetes, job_name
+from agent.launch.job import LABEL, MINE, QUEUE, job_name
+from agent.launch.kubernetes import Kubernetes
 from agent.launch.remote import RemoteLauncher, Seen, State
 from agent.settings import KubernetesSettings, RaySettings, Settings
 from agent.store import Store
