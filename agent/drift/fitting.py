@@ -81,13 +81,7 @@ def _fitted(
     random = np.random.default_rng([seed, 0])
     keys = [getattr(record, keyed_by) if keyed_by else None for record in records]
     counted, ranked = halves(records, keys, random, quarters=quarters)
-    scorer = _scorer(records, pairs, counted)
-    scores = np.full((len(records), len(NAMES)), np.nan)
-    for mine, theirs in ((counted[0::2], counted[1::2]), (counted[1::2], counted[0::2])):
-        other = _scorer(records, pairs, theirs)
-        _score(scores, other, records, pairs, mine)
-    _score(scores, scorer, records, pairs, ranked)
-    scores = composed(scores, Grid.over(scores[counted]))
+    scorer, scores = _scored(records, pairs, counted, ranked)
     grid = _grid(Grid.over(scores[counted]))
     levels = grid.levels(scores)
     z = _z(levels, [counted, ranked])
@@ -134,6 +128,21 @@ def _fitted(
         spread=np.append(spread, 1.0),
     )
     return core, unsaid
+
+
+def _scored(
+    records: Sequence[Record], pairs: Sequence[tuple[Text, Text]], counted: Sequence[int], ranked: Sequence[int]
+) -> tuple[Scorer, NDArray[np.float64]]:
+    """The scorer that `counted` builds, and the scores of all, shape (rows, scores).
+
+    Each half of `counted` is scored by the other one, so that no row is scored by tables that it helped to build.
+    """
+    scorer = _scorer(records, pairs, counted)
+    scores = np.full((len(records), len(NAMES)), np.nan)
+    for mine, theirs in ((counted[0::2], counted[1::2]), (counted[1::2], counted[0::2])):
+        _score(scores, _scorer(records, pairs, theirs), records, pairs, mine)
+    _score(scores, scorer, records, pairs, ranked)
+    return scorer, composed(scores, Grid.over(scores[counted]))
 
 
 def _score(
