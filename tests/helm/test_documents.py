@@ -111,7 +111,7 @@ def test_every_helm_command_is_taken(words: list[str], tmp_path: Path) -> None:
     """An upgrade with the values of before is rendered with those of the first installation."""
     assert words[1] in ("install", "upgrade")
     assert words[3] == "helm/trimtab"
-    rest = [word for word in words[4:] if word != "--reuse-values"]
+    rest = [word for word in words[4:] if word != "--reset-then-reuse-values"]
     before = ["--set", "model.existingClaim=my-models"] if words[1] == "upgrade" else []
     ran = helm("template", words[2], ".", *before, *rest)
     assert ran.returncode == 0, ran.stderr
