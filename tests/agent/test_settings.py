@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.settings import README, Settings, load, with_reference
+from agent.settings import Settings, load
+from agent.settings.table import README, with_reference
 from agent.types import InvalidInput
 
 

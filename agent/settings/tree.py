@@ -7,12 +7,10 @@ Must never know: the environment; secrets (the engine's token) come from there a
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 
 from agent.document import first_fault, read_yaml
 from agent.types import InvalidInput
@@ -388,40 +386,3 @@ def load(path: Path | None) -> Settings:
         return Settings.model_validate(document)
     except ValidationError as error:
         raise InvalidInput(f"settings file {path}: {first_fault(error, Settings)}") from error
-
-
-def reference() -> str:
-    """Every setting as a Markdown table: name, default, what it is for."""
-    return "\n".join(["| setting | default | what it is for |", "|---|---|---|", *_lines(Settings, "")]) + "\n"
-
-
-def _lines(model: type[BaseModel], prefix: str) -> list[str]:
-    rows: list[str] = []
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rows += _lines(kind, f"{prefix}{name}.")
-        else:
-            rows.append(_line(f"{prefix}{name}", field))
-    return rows
-
-
-def _line(name: str, field: FieldInfo) -> str:
-    default = field.get_default(call_default_factory=True)
-    shown = list(default) if isinstance(default, tuple) else str(default) if isinstance(default, Path) else default
-    says = " ".join((field.description or "").split()).replace("|", "\\|")
-    return f"| `{name}` | `{json.dumps(shown)}` | {says} |"
-
-
-README = Path(__file__).with_name("README.md")
-
-
-def with_reference(text: str) -> str:
-    """A README with its table of settings brought up to date."""
-    head, _, rest = text.partition("<!-- settings -->\n")
-    _, _, tail = rest.partition("<!-- /settings -->")
-    return f"{head}<!-- settings -->\n{reference()}<!-- /settings -->{tail}"
-
-
-if __name__ == "__main__":
-    README.write_text(with_reference(README.read_text(encoding="utf-8")), encoding="utf-8")
