@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from retrain import preflight
+from retrain import preflight, publish
 from retrain.curate import clean, weak
 from retrain.curate.labellers import load_labeller
 from retrain.curate.rows import read_marked
@@ -21,6 +21,7 @@ def check_files(order: Order, say: Callable[[str], None]) -> None:
     data = order.data
     if not order.base_model.path.is_dir():
         raise InvalidInput(f"base_model.path {order.base_model.path} is no folder: give the base model's weights")
+    publish.refuse_taken(publish.folder_of(order.home, order.challenger), order.id)
     for path in (data.replay, data.canary_file, *data.external, *data.holdouts):
         if path is not None:
             read_marked(path)
@@ -30,3 +31,4 @@ def check_files(order: Order, say: Callable[[str], None]) -> None:
     if data.labelling_functions is not None:
         weak.load(data.labelling_functions)
     preflight.check(order, say)
+    preflight.refuse_another_champion(order)

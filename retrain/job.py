@@ -84,11 +84,7 @@ class Job:
         publish.bring_champion(order)
         if (canary := order.data.canary_file) is not None:
             read_rows(canary, prefix="canary-")
-        if order.init is not None:
-            found = artifacts.verify(order.init)
-            wanted = order.champion.digest if order.champion else None
-            if wanted is not None and found != wanted:
-                raise InvalidInput(f"champion {order.init} has digest {found[:12]}, the order says {wanted[:12]}")
+        preflight.refuse_another_champion(order)
         if self._stages.done("train") is None:
             preflight.check(order, self._progress.line)
 

@@ -42,6 +42,16 @@ def check(order: Order, say: Callable[[str], None]) -> None:
     _disk(order, shapes)
 
 
+def refuse_another_champion(order: Order) -> None:
+    """Raise InvalidInput or Unservable when the adapter to start from is not whole, or not the one that was meant."""
+    if order.init is None:
+        return
+    found = artifacts.verify(order.init)
+    wanted = order.champion.digest if order.champion else None
+    if wanted is not None and found != wanted:
+        raise InvalidInput(f"champion {order.init} has digest {found[:12]}, the order says {wanted[:12]}")
+
+
 def train_only(order: Order) -> str | None:
     """Why what the order makes is not to be served; None when it is."""
     if order.serve:

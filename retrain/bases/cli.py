@@ -50,6 +50,7 @@ def choose_base(
     try:
         declared = _declared(licence or [])
         rows = read_examples(examples, limit, shots)
+        _misspelt([] if url else candidates, out)
         found = []
         for candidate in candidates:
             asked = len(rows) - shots
@@ -68,6 +69,14 @@ def choose_base(
             )
         )
     raise typer.Exit(0 if choice.name else 1)
+
+
+def _misspelt(folders: Sequence[str], out: Path | None) -> None:
+    """Raise InvalidInput for what is not there, before anybody is asked."""
+    for folder in folders:
+        read_card(Path(folder))
+    if out is not None and not out.absolute().parent.is_dir():
+        raise InvalidInput(f"--out {out} cannot be written: {out.absolute().parent} is no folder")
 
 
 def _one(

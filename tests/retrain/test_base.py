@@ -150,6 +150,20 @@ def test_the_command_asks_folders_and_chooses(tiny_model: Path, tmp_path: Path) 
     assert closed["measured"] is None
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [(["--candidates", "misspelt"], "misspelt is no model folder"), (["--out", "none/o.json"], "is no folder")],
+)
+def test_what_is_misspelt_is_said_before_anybody_is_asked(
+    more: list[str], says: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    """A second candidate that is not there does not cost the answers of the first."""
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "light", "answer": "on"}\n')
+    argv = ["--candidates", str(tiny_model), "--examples", str(tmp_path / "rows.jsonl"), *more]
+    done = CliRunner().invoke(app, argv)
+    assert (done.exit_code, "asking" in done.stdout, says in done.stderr) == (2, False, True)
+
+
 def test_an_engine_can_be_asked_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an URL the candidates are model names, and their licences can be declared."""
     examples = tmp_path / "examples.jsonl"

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from agent.app.rehearse import order_finding
 from agent.settings import Settings
+from agent.store import artifacts
 from retrain.cli import app
 
 
@@ -69,6 +70,25 @@ def test_a_base_that_cannot_chat_is_refused(tiny_model: Path, tmp_path: Path) ->
     (base / "tokenizer_config.json").unlink()
     done = CliRunner().invoke(app, ["check", str(written(tmp_path, base))])
     assert (done.exit_code, "has no tokenizer that transformers can read" in done.stderr) == (2, True)
+
+
+def test_a_name_that_is_taken_and_a_champion_that_changed_are_said(
+    tiny_model: Path, tiny_adapters: list[Path], tmp_path: Path
+) -> None:
+    """What a job looks at first is looked at here too."""
+    taken = tmp_path / "home" / "adapters" / "home-v2"
+    taken.mkdir(parents=True)
+    path = written(tmp_path, tiny_model)
+    assert (
+        "home-v2 already belongs to a folder that no order made" in CliRunner().invoke(app, ["check", str(path)]).stderr
+    )
+    start = tmp_path / "start"
+    shutil.copytree(tiny_adapters[0], start)
+    artifacts.seal(start, {"name": "home-v1"})
+    for digest, says in ((None, "nothing is wrong"), ("0" * 64, "the order says 000000000000")):
+        champion = {"name": "home-v1", "path": str(start), "digest": digest}
+        path = written(tmp_path, tiny_model, challenger="home-v3", champion=champion)
+        assert says in CliRunner().invoke(app, ["check", str(path)]).output
 
 
 def test_files_that_lie_elsewhere_are_not_looked_at(tmp_path: Path) -> None:
