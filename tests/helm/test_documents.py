@@ -46,7 +46,7 @@ def is_setting(path: str) -> bool:
 
 
 def test_every_key_is_one_of_the_values_or_of_the_settings() -> None:
-    """`engine.gpus` is in values.yaml, `policy.fresh_exchanges` in agent/settings.py; nothing is made up."""
+    """`engine.gpus` is in values.yaml, `policy.fresh_exchanges` in agent/settings; nothing is made up."""
     tops = {*VALUES, *Settings.model_fields}
     dotted = [q.split("=")[0] for q in QUOTED if re.fullmatch(r"[a-zA-Z]+(\.[a-zA-Z_]+)+(=\w+)?", q)]
     keys = [key for key in dotted if key.split(".")[0] in tops and not key.endswith((".md", ".py", ".yaml", ".db"))]
