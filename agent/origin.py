@@ -16,7 +16,7 @@ from agent.types import Exchange
 
 _STANDING = frozenset({"system", "developer"})
 _STANDING_CHARS = 32_768
-_CHATS = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses"})
+CHATS = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses"})
 _VARIABLE = re.compile(r"[\d@]|\[[A-Z_]+\]")
 """In words that are filled in anew: a number, an address, what redaction puts in place of one."""
 _MARKS = ".,;:!?()[]{}<>*_#|/\\-+=\"'`"
@@ -37,7 +37,7 @@ def origin(exchange: Exchange) -> str | None:
     words = "\n".join(message.text for message in standing if message.text)
     if words:
         return f"system:{_fingerprint(words[:_STANDING_CHARS])}"
-    return "system:none" if exchange.messages and exchange.path in _CHATS else None
+    return "system:none" if exchange.messages and exchange.path in CHATS else None
 
 
 @lru_cache(16)

@@ -31,6 +31,7 @@ from agent.store.convert import without_text
 from agent.store.forgotten import GONE
 from agent.store.gate import PAUSED
 from agent.store.thinning import THINNED
+from agent.turns import Turns
 from agent.types import Exchange, Features, Grade, InvalidInput
 
 LONGEST_LINE_BYTES = 32 << 20
@@ -59,13 +60,14 @@ def read(
     alias: str,
     *,
     namer: Namer | None = None,
+    turns: Turns | None = None,
     texts: bool = True,
 ) -> tuple[Exchange, list[Grade]]:
-    """One line as it may be stored, with its grades. Raises BadLine."""
+    """One line as it may be stored, with its grades; `turns` knows the lines before. Raises BadLine."""
     if len(line) > LONGEST_LINE_BYTES:
         raise BadLine(f"it is longer than {LONGEST_LINE_BYTES >> 20} MiB")
     try:
-        return _read(line, worker, number, redactor, alias, namer or Namer(), texts=texts)
+        return _read(line, worker, number, redactor, alias, namer or Namer(), turns or Turns(), texts=texts)
     except BadLine:
         raise
     except Exception as fault:
@@ -73,7 +75,7 @@ def read(
 
 
 def _read(
-    line: bytes, worker: str, number: int, redactor: Redactor, alias: str, namer: Namer, *, texts: bool
+    line: bytes, worker: str, number: int, redactor: Redactor, alias: str, namer: Namer, turns: Turns, *, texts: bool
 ) -> tuple[Exchange, list[Grade]]:
     offer = _offer(line, namer)
     document = json.loads(line)
@@ -94,7 +96,7 @@ def _read(
         ttft_s=offer.ttft_s,
         streamed=offer.streamed or exchange.streamed,
     )
-    exchange = _bounded(_corrected(exchange, own))
+    exchange = _bounded(_corrected(exchange, own) if own else turns.joined(exchange))
     exchange = _measured(exchange, redactor, texts=texts)
     if not own and not any((exchange.answer, exchange.reasoning, *(m.text for m in exchange.messages))):
         raise BadLine("neither request nor response holds any text")

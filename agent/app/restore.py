@@ -32,6 +32,7 @@ from agent.intake.commit import plainly
 from agent.intake.redact import Redactor
 from agent.settings import Settings
 from agent.store import Store
+from agent.turns import Turns
 from agent.types import Exchange, Grade, InvalidInput
 
 BATCH_LINES = 256
@@ -109,7 +110,7 @@ def restore(
     """
     report = Report()
     for file in files:
-        worker, namer = f"import-{_digest(file)}", Namer()
+        worker, namer, turns = f"import-{_digest(file)}", Namer(), Turns()
         lines = _lines(file)
         while batch := list(islice(lines, BATCH_LINES)):
             room()
@@ -117,7 +118,9 @@ def restore(
             for number, line in batch:
                 try:
                     if line.strip():
-                        kept, grades = read(line, worker, number, redactor, alias, namer=namer, texts=texts)
+                        kept, grades = read(
+                            line, worker, number, redactor, alias, namer=namer, turns=turns, texts=texts
+                        )
                         taken.append((under(kept, alias) if observing and kept.alias else kept, grades))
                 except BadLine as why:
                     report.refuse(f"{file}, line {number}", str(why))

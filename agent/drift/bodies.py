@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent.drift.records import UNKNOWN_TIME, Record, record_of
+from agent.turns import Turns
 from agent.types import Exchange, InvalidInput, Message, Outcome
 
 
@@ -34,8 +35,11 @@ _MOST_S = 1e6
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> Record:
-    """One parsed line as a record. Raises Failed for a request that failed, InvalidInput saying what is missing."""
+def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0, turns: Turns | None = None) -> Record:
+    """One parsed line as a record. Raises Failed for a request that failed, InvalidInput saying what is missing.
+
+    `turns` knows the lines before, to tell the next turn of a conversation that nobody names.
+    """
     if "request" in document:  # elsewhere a text is a text, also where it looks like a body
         document = document | {key: _parsed(document.get(key)) for key in ("request", "response")}
     if _has_failed(document):
@@ -54,28 +58,27 @@ def record_from(document: dict[str, Any], *, fallback_id: str, seq: int = 0) -> 
         messages = (Message(role="user", text=_text(document, "prompt")),)
         answer = _text(document, _answer_key(document))
     metadata = _object(request.get("metadata"))
-    return record_of(
-        Exchange(
-            id=_whole(_name(document.get("id")) or _name(response.get("id")) or fallback_id),
-            worker="log",
-            seq=seq,
-            started_at=time_of(document.get("timestamp"))[0],
-            path=str(exported.get("path") or document.get("path") or path),
-            alias="",
-            version="",
-            status=200,
-            outcome=Outcome.COMPLETE,
-            messages=messages,
-            answer=answer,
-            user=_name(document.get("user")) or _name(request.get("user")) or _name(metadata.get("user_id")),
-            conversation=_name(document.get("conversation")),
-            template=_name(document.get("template"))
-            or _name(exported.get("template"))
-            or _name(metadata.get("template")),
-            total_s=_seconds(document.get("latency_s")) or 0.0,
-            ttft_s=_seconds(document.get("ttft_s")),
-        )
+    exchange = Exchange(
+        id=_whole(_name(document.get("id")) or _name(response.get("id")) or fallback_id),
+        worker="log",
+        seq=seq,
+        started_at=time_of(document.get("timestamp"))[0],
+        path=str(exported.get("path") or document.get("path") or path),
+        alias="",
+        version="",
+        status=200,
+        outcome=Outcome.COMPLETE,
+        messages=messages,
+        answer=answer,
+        user=_name(document.get("user")) or _name(request.get("user")) or _name(metadata.get("user_id")),
+        conversation=_name(document.get("conversation"))
+        or _name(metadata.get("conversation"))
+        or _name(metadata.get("conversation_id")),
+        template=_name(document.get("template")) or _name(exported.get("template")) or _name(metadata.get("template")),
+        total_s=_seconds(document.get("latency_s")) or 0.0,
+        ttft_s=_seconds(document.get("ttft_s")),
     )
+    return record_of(turns.joined(exchange) if turns is not None and "request" in document else exchange)
 
 
 def _has_failed(document: dict[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from agent.drift.bodies import Failed, record_from, time_of
 from agent.drift.records import UNKNOWN_TIME
+from agent.turns import Turns
 from agent.types import InvalidInput
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Reader:
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._files = files
+        self._files, self._turns = files, Turns()
         self.rows = self.bad = self.failed = self.untimed = self.backwards = self.naive = self.again = 0
         self.first_bad = self._first_backwards = self._first_again = ""
         self._ids: dict[str, None] = {}
@@ -105,7 +106,7 @@ class Reader:
         fallback = f"{Path(name).name}:{number}"
         try:
             document = _parsed(line)
-            record = record_from(document, fallback_id=fallback, seq=number)
+            record = record_from(document, fallback_id=fallback, seq=number, turns=self._turns)
         except Failed:
             self.failed += 1
             return None

@@ -26,6 +26,7 @@ from agent.intake.link import MAX_COUNT, Counts, Held, Link, Worker, close, numb
 from agent.intake.models import Models
 from agent.intake.redact import Redactor
 from agent.intake.sample import Sample
+from agent.turns import Turns
 from agent.types import Exchange, Outcome
 from serving import wire
 
@@ -66,6 +67,7 @@ class IntakeServer:
         self.counts = Counts()
         self._sample = sample
         self._models = models or Models()
+        self._turns = Turns()
         self._path = socket
         self._store_batch = store_batch
         self._note_worker = note_worker
@@ -245,7 +247,7 @@ class IntakeServer:
         fresh = []
         for capture in captures:
             found = self._assembled(capture, failed)
-            exchange = self._models.named(found.exchange, resolved=capture.version is not None)
+            exchange = self._models.named(self._turns.joined(found.exchange), resolved=capture.version is not None)
             fresh.append(self._redactor.exchange(exchange, chosen_id=found.chosen_id))
         if failed and self._sample is not None:
             self._sample.keep(failed)

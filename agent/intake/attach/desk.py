@@ -21,6 +21,7 @@ from agent.intake.attach.offer import MAX_ID_CHARS, Offer, Refused
 from agent.intake.attach.tally import Tally
 from agent.intake.commit import StoreBatch, commit, is_data_fault
 from agent.intake.redact import Redactor
+from agent.turns import Turns
 from agent.types import Exchange, Outcome, RemoteFault
 
 OFFERS_AT_ONCE = 1000
@@ -78,6 +79,7 @@ class Desk:
         self._alias = alias
         self._now = now
         self._place = place
+        self._turns = Turns()
 
     def take(self, source: str, offers: Iterable[Offer | Refused]) -> Taken:
         """Store what is new, a thousand at a time, each thousand in one transaction.
@@ -136,8 +138,9 @@ class Desk:
         good = good and exchange.path not in _TEXTLESS
         if good and not any((exchange.answer, exchange.reasoning, *(m.text for m in exchange.messages))):
             raise Unreadable("neither request nor answer holds any text in the form of its path")
-        return replace(
+        told = replace(
             exchange,
+            id=offer.id,
             alias=exchange.alias or self._alias,
             version=exchange.version or exchange.alias or self._alias,
             ttft_s=offer.ttft_s if offer.ttft_s is not None else exchange.ttft_s,
@@ -145,6 +148,7 @@ class Desk:
             user=offer.user or exchange.user,
             conversation=offer.conversation or exchange.conversation,
         )
+        return self._turns.joined(told)
 
     def _choked(self, exchange: Exchange) -> Exchange:
         """Through the choke point; the name, which is harmless, stays even when all else was thrown away."""

@@ -307,6 +307,21 @@ def test_system_prompts_that_are_all_different_raise_no_alarm(tmp_path: Path) ->
     assert _run(_write(tmp_path / "log.jsonl", rows), "--reference-rows", 300).stdout == ""
 
 
+def test_turns_of_a_conversation_are_known_by_their_history(tmp_path: Path) -> None:
+    """As in the live agent: a log of bodies tells who goes on from whose answer, also where nothing names it."""
+    said = [{"role": "user", "content": "dim the lamp"}, {"role": "assistant", "content": "lamp at 20"}]
+    bodies = [
+        ({"messages": said[:1]}, "lamp at 20"),
+        ({"messages": [{"role": "user", "content": "other"}]}, "yes"),
+        ({"messages": [*said, {"role": "user", "content": "more"}]}, "lamp at 10"),
+        ({"messages": said[:1], "metadata": {"conversation_id": "c"}}, "lamp at 20"),
+    ]
+    rows = [{"id": f"r{n}", "request": request, "response": {"choices": [{"message": {"content": answer}}]}}
+            for n, (request, answer) in enumerate(bodies)]  # fmt: skip
+    found = [record.conversation for record in Reader([_write(tmp_path / "log.jsonl", rows)])]
+    assert found == [None, None, "r0", "c"]
+
+
 def test_lines_of_a_training_set_are_read() -> None:
     """The assistant's last message is the answer, and all before it was asked; an answer may stand beside, too."""
     asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "dim the lamp"}]

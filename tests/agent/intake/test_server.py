@@ -145,6 +145,25 @@ def test_exchanges_are_acknowledged_once_stored(tmp_path: Path) -> None:
     assert shelf.notes == {"a" * 32: (42, 400, 0), "b" * 32: (42, 400, 0)}
 
 
+def test_the_next_turn_of_a_conversation_is_known_by_its_history(tmp_path: Path) -> None:
+    """No client names it: the request repeats an answer that was given before, to this tap or another."""
+    shelf = Shelf()
+    answer = {**CHAT_ANSWER, "id": "chatcmpl-first"}
+    said = [{"role": "user", "content": "turn on the light"}, {"role": "assistant", "content": "it is on"}]
+    then = {**CHAT, "messages": [*said, {"role": "user", "content": "and off again"}]}
+
+    async def scene() -> None:
+        async with running(shelf, tmp_path / "s"):
+            tap = await Tap.connect(tmp_path / "s")
+            for seq, (body, reply) in enumerate(((CHAT, answer), (then, {**CHAT_ANSWER, "id": "chatcmpl-then"})), 1):
+                tap.writer.write(wire.encode_capture(capture(body, reply, seq=seq)))
+            await tap.until(lambda: len(tap.acked) == 2)
+            await tap.close()
+
+    asyncio.run(scene())
+    assert [row.conversation for row in shelf.rows.values()] == [None, Redactor().hash("chatcmpl-first")]
+
+
 def test_bytes_in_any_pieces_are_the_same_frames(tmp_path: Path) -> None:
     """A tap whose bytes arrive one by one is understood."""
     shelf = Shelf()

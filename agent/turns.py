@@ -1,0 +1,51 @@
+"""Which exchanges are turns of one conversation, where no client says so.
+
+Lives here: `Turns`. Comes in: exchanges, in the order in which they were answered. Goes out: the same, and each that
+goes on from another's answer with that one's conversation.
+Must never know: what is done with conversations.
+
+Clients of chat APIs send all that was said with each turn. So a request in whose history the user said what was
+answered here before is the next turn of that exchange. Examples in a prompt are a history too, but nobody asked them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from hashlib import blake2b
+from threading import Lock
+
+from agent.origin import CHATS
+from agent.types import Exchange
+
+MOST_ANSWERS = 5_000
+"""Answers whose next turn is waited for."""
+
+
+class Turns:
+    """Keeps a digest of what users had said up to each of the last `most` answers; no text."""
+
+    def __init__(self, most: int = MOST_ANSWERS) -> None:
+        self._most, self._lock = most, Lock()
+        self._conversations: OrderedDict[bytes, str] = OrderedDict()
+
+    def joined(self, exchange: Exchange) -> Exchange:
+        """The exchange with its conversation: the id of the first turn, which itself bears none.
+
+        What names one, or is no chat, stays as it is. Answers are not compared, since clients trim them, and tool calls
+        come back in another form; nor are system prompts, some of which hold the time.
+        """
+        if exchange.conversation is not None or exchange.path not in CHATS or not exchange.messages:
+            return exchange
+        asked, before = blake2b(digest_size=16), b""
+        for message in exchange.messages:
+            if message.role == "user":
+                asked.update(f"{message.text.strip()}\0".encode("utf-8", "replace"))
+            elif message.role == "assistant":
+                before = asked.digest()
+        with self._lock:
+            conversation = self._conversations.get(before)
+            self._conversations[asked.digest()] = conversation or exchange.id
+            if len(self._conversations) > self._most:
+                self._conversations.popitem(last=False)
+        return replace(exchange, conversation=conversation) if conversation else exchange
