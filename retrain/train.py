@@ -19,7 +19,7 @@ from typing import Any
 from retrain.curate.rows import Row
 from retrain.encode import Encoded, encode_all, load_tokenizer
 from retrain.recipe import Recipe
-from retrain.training import record, workers
+from retrain.training import heap, record, workers
 from retrain.training.checkpoints import newest_whole, save, step_of
 from retrain.training.estimate import Estimate, estimate, machine_speed, read_shapes
 from retrain.training.follow import Follower, OnLook, OnStep
@@ -91,6 +91,8 @@ def train(
     if expected is not None and say is not None:
         say(expected.says)
         _say_weights(data, say)
+    if recipe.gradient_checkpointing:
+        heap.give_back()
     model, recipe = adapted(base, recipe, init)
     checkpoint = newest_whole(work) if resume else None
     if checkpoint is None and workers.leads():

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from agent.store import Store
 from agent.store.forgotten import file_mark
+from agent.turns import completed
 from agent.types import Exchange, Grade
 from retrain.curate.labellers import Labeller, load_labeller
 from retrain.curate.rows import Row, read_marked
@@ -65,7 +66,7 @@ def fresh_rows(
     made = Fresh()
     counts = made.counts
     found: list[tuple[Exchange, str, str, float]] = []
-    for exchange in _exchanges(store, since, until):
+    for exchange in completed(_exchanges(store, since, until)):
         if exchange.alias != alias:
             continue
         counts["seen"] += 1
