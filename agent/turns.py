@@ -1,7 +1,7 @@
 """Which exchanges are turns of one conversation, where no client says so.
 
-Lives here: `Turns`. Comes in: exchanges, in the order in which they were answered. Goes out: the same, and each that
-goes on from another's answer with that one's conversation.
+Lives here: `Turns`, and `completed` for who sees all that is past. Comes in: exchanges, in the order in which they were
+answered. Goes out: the same, and each that goes on from another's answer with that one's conversation.
 Must never know: what is done with conversations.
 
 Clients of chat APIs send all that was said with each turn. So a request in whose history the user said what was
@@ -11,6 +11,7 @@ answered here before is the next turn of that exchange. Examples in a prompt are
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from threading import Lock
@@ -49,3 +50,16 @@ class Turns:
             if len(self._conversations) > self._most:
                 self._conversations.popitem(last=False)
         return replace(exchange, conversation=conversation) if conversation else exchange
+
+
+def completed(exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """All of a stream that is past: first turns bear the conversation too, and so do turns that were stored without."""
+    turns, names = Turns(most=max(len(exchanges), 1)), dict[str, str]()
+    first = [turns.joined(replace(exchange, conversation=None)).conversation or exchange.id for exchange in exchanges]
+    for exchange, root in zip(exchanges, first, strict=True):
+        if root != exchange.id:
+            names.setdefault(root, exchange.conversation or root)
+    return [
+        replace(exchange, conversation=names[root]) if exchange.conversation is None and root in names else exchange
+        for exchange, root in zip(exchanges, first, strict=True)
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from agent.turns import Turns
+from agent.turns import Turns, completed
 from agent.types import Exchange, Message, Outcome
 
 _ROLES = ("user", "assistant")
@@ -64,3 +64,12 @@ def test_what_is_remembered_is_bounded() -> None:
         turns.joined(_turn(f"f{n}", f"first {n}", answer="yes"))
     assert turns.joined(_turn("g0", "first 0", "yes", "more", answer="no")).conversation is None
     assert turns.joined(_turn("g2", "first 2", "yes", "more", answer="no")).conversation == "f2"
+
+
+def test_who_sees_them_all_names_the_first_turn_too() -> None:
+    """By what the later ones are called; turns that were stored without a name are joined as well."""
+    a1, a2 = _turn("a1", "hello", answer="hi"), _turn("a2", "hello", "hi", "on", answer="on")
+    b1, b2 = _turn("b1", "who", answer="me"), _turn("b2", "who", "me", "why", answer="so")
+    alone = _turn("c1", "good", "positive", "text", answer="negative")
+    told = completed([a1, b1, replace(a2, conversation="#a"), b2, alone])
+    assert [exchange.conversation for exchange in told] == ["#a", "b1", "#a", "b1", None]
