@@ -66,6 +66,7 @@ def page(seen: Snapshot, live: Mapping[str, Any]) -> str:
             f"<p>alias <b>{escape(seen.alias)}</b> · {_moment(seen.at)} UTC</p></section>",
             f'<section class="figures">{_figures(seen, hue)}</section>',
             '<section class="card"><h2>Drift <small>evidence that the traffic has changed, log10</small></h2>',
+            *(f'<p class="limits">{escape(note[:1].upper() + note[1:])}.</p>' for note in seen.drift.notes),
             drift_chart(seen.evidence_series, seen.alarm_rowids, last, hue),
             "<h2>Quality <small>share of good answers with its interval</small>",
             f"{_legend(hue, {p.version for p in seen.quality_series})}</h2>",
@@ -194,8 +195,7 @@ def _evidence(seen: Snapshot) -> str:
     if drift.threshold is not None:
         value += f"<small> of {drift.threshold:.1f}</small>"
     alarms = "no alarm yet" if not drift.alarms else f"{drift.alarms} alarm{'s' * (drift.alarms > 1)}"
-    notes = "".join(f"<br>{escape(note)}." for note in drift.notes)
-    return _figure("Drift evidence", value, f"{escape(drift.phase)}; {alarms}{notes}")
+    return _figure("Drift evidence", value, f"{escape(drift.phase)}; {alarms}")
 
 
 def _captured(seen: Snapshot) -> str:
