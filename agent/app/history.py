@@ -31,10 +31,12 @@ from agent.policy.history import (
     Line,
     Moving,
     Ordered,
+    Settled,
     Wished,
     ordered,
 )
 from agent.store import Store
+from agent.store.settled import KIND as SETTLED
 from agent.store.tables import (
     AdapterRow,
     AlarmRow,
@@ -66,6 +68,7 @@ def history(store: Store, alias: str) -> list[Line]:
             raise InvalidInput(f"nothing is on record for {alias!r} yet: no version has been set for it")
         alarms = session.exec(select(AlarmRow).where(AlarmRow.alias == alias).order_by(col(AlarmRow.rowid))).all()
         lines: list[Line] = [*_decisions(decisions, parents), *_alarms(session, alarms), *_freezes(session)]
+        lines += _settled(session)
         lines += _estimates(session, [*parents])
         lines += _orders(session, alias)
         lines += _exchanges(session, alias, sorted(onset_rowid(alarm) for alarm in alarms))
@@ -107,6 +110,11 @@ def _alarms(session: Session, rows: Sequence[AlarmRow]) -> Iterator[Line]:
             at=raised.get(row.exchange_rowid, row.at), version=row.version, onset=onset_rowid(row),
             onset_at=row.onset_at, alarm_kind=row.kind, reason=row.reason,
         )  # fmt: skip
+
+
+def _settled(session: Session) -> Iterator[Line]:
+    for row in session.exec(select(EventRow).where(EventRow.kind == SETTLED)):
+        yield Settled(at=row.at, version=str(row.data["version"]))
 
 
 def _freezes(session: Session) -> Iterator[Line]:

@@ -24,6 +24,7 @@ from agent.profile.features import features, features_of_texts
 from agent.settings import Settings
 from agent.store import Store
 from agent.store.objects import Missing, Objects, Taken
+from agent.store.settled import settled
 from agent.store.tables import AlarmRow
 from agent.types import Exchange, InvalidInput, TrimtabError
 
@@ -119,12 +120,14 @@ class Reports:
 
     def _reference(self, version: str, onset: int) -> tuple[str, Sequence[Mapping[str, object]]]:
         """What the reference is, and its feature rows: the version's own; else what came before `onset`."""
+        with self._store.transaction() as session:
+            word = settled(session).get(version)
         path = reference_path(self._settings, self._store, version)
-        if path is not None:
+        if path is not None and word is None:
             records = read_reference(path)
             some = f"{path}, the first {ROWS} of {len(records)} rows" if len(records) > ROWS else str(path)
             return some, [_row_of(record) for record in records[:ROWS]]
-        before = self._store.exchanges_after(max(0, onset - ROWS), ROWS)
+        before = self._store.exchanges_after(max(word.upto if word else 0, onset - ROWS), ROWS)
         rows = [_row(e) for r, e in before if r <= onset and e.version == version and e.profiled]
         return "what this version answered just before", rows
 

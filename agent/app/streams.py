@@ -32,19 +32,22 @@ MOST_STREAMS = 20
 class Stream:
     """The stream of one version. `learning` are the records so far, as JSON, of one that brings no reference.
 
-    The detector is as it was saved while `moved` is false.
+    The detector is as it was saved while `moved` is false. What came up to row `after` is not heard: it was settled.
     """
 
     learning: list[dict[str, Any]] = field(default_factory=list)
     reference_rows: int = 0
     detector: Detector | None = None
     moved: bool = False
+    after: int = 0
 
     @classmethod
-    def restored(cls, learning: list[dict[str, Any]], reference_rows: int, detector: bytes) -> Stream | None:
+    def restored(
+        cls, learning: list[dict[str, Any]], reference_rows: int, detector: bytes, after: int
+    ) -> Stream | None:
         """The stream that was saved; None when its detector is of another version of this program."""
         try:
-            return cls(learning, reference_rows, Detector.restore(detector) if detector else None)
+            return cls(learning, reference_rows, Detector.restore(detector) if detector else None, after=after)
         except InvalidInput:
             return None
 
@@ -55,6 +58,7 @@ class Streams:
     def __init__(self, settings: Settings, store: Store, references: References) -> None:
         self._settings, self._store, self._references = settings, store, references
         self._open = False
+        self._settled: Mapping[str, int] = {}
         self.recall({})
 
     def recall(self, streams: Mapping[str, Stream]) -> None:
@@ -71,6 +75,16 @@ class Streams:
             return "watching"
         return f"learning {len(only.learning)}/{self._settings.drift.reference_rows}"
 
+    def settle(self, settled: Mapping[str, int]) -> None:
+        """Up to which row a person found the traffic of a version normal: it is learnt from what comes after."""
+        self._settled = settled
+        for version, stream in self.of.items():
+            if stream.after < settled.get(version, 0):
+                self.of[version] = self._new(version)
+
+    def _new(self, version: str) -> Stream:
+        return Stream(after=self._settled.get(version, 0))
+
     def turn_to(self, rollout: RolloutRow | None, now: datetime) -> None:
         """Watch whom `rollout` lets answer; without one whoever is seen."""
         self._open = rollout is None
@@ -82,13 +96,14 @@ class Streams:
 
         A version that was watched already, without a reference of its own, is watched on.
         """
-        path = self._references.path(version, now)
+        path = None if version in self._settled else self._references.path(version, now)
         stream = self.of.get(version)
-        self.of = {version: stream if stream is not None and path is None else Stream()}
+        self.of = {version: stream if stream is not None and path is None else self._new(version)}
         if stream is not None and path is None:
             return
         if path is None:
-            self._store.record("reference", f"{version} brings no reference: learning from its first answers", now)
+            holds = "'s own reference no longer holds" if version in self._settled else " brings no reference"
+            self._store.record("reference", f"{version}{holds}: learning from its first answers", now)
             return
         records = read_reference(path)
         self._fit(version, records)
@@ -103,13 +118,14 @@ class Streams:
             budget_rows=drift.budget_windows * drift.window_rows,
             seed=drift.seed,
         )
-        self.of[version] = Stream(reference_rows=len(records), detector=detector, moved=True)
+        after = self._settled.get(version, 0)
+        self.of[version] = Stream(reference_rows=len(records), detector=detector, moved=True, after=after)
 
     def hear(self, heard: Sequence[tuple[int, Exchange]], now: datetime) -> list[tuple[int, Alarm]]:
         """The alarms of these exchanges, in the order of the stream."""
         waiting: dict[str, list[tuple[int, Record]]] = {}
         for rowid, exchange in heard:
-            if self._is_watched(exchange, now):
+            if self._is_watched(exchange, now) and rowid > self.of[exchange.version].after:
                 record = record_of(exchange)
                 if not self._settings.drift.latency:
                     record = replace(record, latency_s=None, ttft_s=None)
@@ -123,7 +139,7 @@ class Streams:
             return True
         if not self._open or exchange.status != 200 or len(self.of) >= MOST_STREAMS:
             return False
-        self.of[exchange.version] = Stream()
+        self.of[exchange.version] = self._new(exchange.version)
         self._store.record("reference", f"{exchange.version} is seen: learning from its first answers", now)
         return True
 

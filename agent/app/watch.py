@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from agent.app import watch_state
 from agent.app.references import Bring, References, read_reference
@@ -19,6 +20,7 @@ from agent.app.windows import Reading, Windows
 from agent.quality.sample import chosen
 from agent.settings import Settings
 from agent.store import Store, convert
+from agent.store.settled import settled
 from agent.store.tables import EventRow, ProfileRow
 from agent.types import Alarm, Exchange
 
@@ -48,7 +50,7 @@ class Watch:
         self._store = store
         self._redact = redact
         self._references = References(settings, store, bring)
-        self._windows = Windows(settings, store, self._references, lambda name: watch_state.first_window(store, name))
+        self._windows = Windows(settings, store, self._references, partial(watch_state.first_window, store))
         self._streams = Streams(settings, store, self._references)
         self._looked_at = -math.inf
         self._recall()
@@ -96,6 +98,10 @@ class Watch:
                 return seen
 
     def _look(self, now: datetime) -> int:
+        with self._store.transaction() as session:
+            known = {version: word.upto for version, word in settled(session).items()}
+        self._windows.settle(known)
+        self._streams.settle(known)
         self._streams.turn_to(self._store.rollout(self._settings.alias), now)
         batch = self._store.exchanges_after(self.cursor, BATCH)
         if not batch:

@@ -58,7 +58,9 @@ def load(store: Store) -> Remembered:
     for name, kept in _streams(said).items():
         inside = base64.b64decode(kept["detector"]) if kept.get("detector") else b""
         own = b"" if inside else store.load_state(_DETECTOR + name)[1]
-        stream = Stream.restored(kept.get("learning", []), kept.get("reference_rows", 0), inside or own)
+        stream = Stream.restored(
+            kept.get("learning", []), kept.get("reference_rows", 0), inside or own, kept.get("after", 0)
+        )
         if stream is not None:
             stream.moved = bool(inside)
             found.streams[name] = stream
@@ -69,9 +71,10 @@ def load(store: Store) -> Remembered:
     return found
 
 
-def first_window(store: Store, version: str) -> bytes:
-    """The profile of a version's first window; empty when it has no row of its own."""
-    return store.load_state(_WINDOW + version)[1]
+def first_window(store: Store, version: str, after: int = 0) -> bytes:
+    """The profile of a version's first window; empty when none was saved after row `after`."""
+    cursor, profile = store.load_state(_WINDOW + version)
+    return profile if cursor > after else b""
 
 
 def save(
@@ -81,7 +84,10 @@ def save(
 
     Returns which detectors then have rows.
     """
-    streams = {name: {"learning": s.learning, "reference_rows": s.reference_rows} for name, s in now.streams.items()}
+    streams = {
+        name: {"learning": s.learning, "reference_rows": s.reference_rows, "after": s.after}
+        for name, s in now.streams.items()
+    }
     small = {"window_from": now.begun, "text_off": now.text_off, "streams": streams}
     for name, detector in moved.items():
         store.save_state(session, _DETECTOR + name, now.cursor, detector)

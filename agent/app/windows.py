@@ -43,10 +43,15 @@ class Windows:
     """
 
     def __init__(
-        self, settings: Settings, store: Store, references: References, first: Callable[[str], bytes] = lambda _: b""
+        self,
+        settings: Settings,
+        store: Store,
+        references: References,
+        first: Callable[[str, int], bytes] = lambda *_: b"",
     ) -> None:
-        """`first(version)` is the profile of its first window, if that was saved."""
+        """`first(version, after)` is the profile of its first window, if one was saved after that row."""
         self._settings, self._store, self._references, self._saved = settings, store, references, first
+        self._settled: dict[str, int] = {}
         self.recall({}, {}, 0)
 
     def recall(self, begun: Mapping[str, int], fresh: Mapping[str, bytes], cursor: int) -> None:
@@ -65,6 +70,14 @@ class Windows:
             if len(mine) < self._settings.drift.window_rows or not self._whole(mine[-1], len(mine)):
                 self._rows[version] = [self._features(e) for e in mine]
 
+    def settle(self, settled: Mapping[str, int]) -> None:
+        """Up to which row a person found the traffic of a version normal: the next window is its first one."""
+        for version, upto in settled.items():
+            if self._settled.get(version) != upto:
+                self._settled[version] = upto
+                for known in (self._firsts, self._origins, self._rows, self.begun, self.fresh):
+                    known.pop(version, None)
+
     def add(self, rowid: int, exchange: Exchange) -> tuple[list[ProfileRow], list[Reading]]:
         """Take one in; what becomes of its window when that is full now, with the profiles of its slices."""
         version = exchange.version
@@ -78,7 +91,8 @@ class Windows:
         profiles = list(self._profiles(window_id, exchange, rows))
         whole = profiles[0].profile
         if version not in self._firsts:
-            self._firsts[version] = self._saved(version) or self.fresh.setdefault(version, whole)
+            saved = self._saved(version, self._settled.get(version, 0))
+            self._firsts[version] = saved or self.fresh.setdefault(version, whole)
         readings: list[Reading] = [
             {"exchange_rowid": rowid, "window_id": window_id, "version": version, "feature": feature,
              "measure": measure, "value": value, "at": exchange.started_at}
@@ -124,7 +138,9 @@ class Windows:
     def _origin(self, version: str, at: datetime) -> bytes:
         """The profile of the chosen file, or of the training set that the version brings; empty without either."""
         if version not in self._origins:
-            path = self._settings.profile.reference or self._references.path(version, at)
+            path = self._settings.profile.reference
+            if path is None and version not in self._settled:
+                path = self._references.path(version, at)
             language = self._settings.profile.language
             try:
                 self._origins[version] = profile_of_file(path, read_pairs, language=language)[0] if path else b""

@@ -41,6 +41,13 @@ class AlarmRaised(_Line):
     reason: str = ""
 
 
+class Settled(_Line):
+    """A person found the traffic of a version normal as it is: its alarms until then lead to nothing any more."""
+
+    kind: Literal["settled"] = "settled"
+    version: str
+
+
 class Answered(_Line):
     """A version answered `n` exchanges well, the last of them number `upto`."""
 
@@ -113,9 +120,9 @@ class Decided(_Line):
     reason: str
 
 
-Line = Champion | AlarmRaised | Answered | Estimated | Moving | Wished | Froze | JudgeCost | Ordered | Decided
+Line = Champion | AlarmRaised | Settled | Answered | Estimated | Moving | Wished | Froze | JudgeCost | Ordered | Decided
 KINDS: tuple[type[_Line], ...] = (
-    Champion, AlarmRaised, Answered, Estimated, Moving, Wished, Froze, JudgeCost, Ordered, Decided
+    Champion, AlarmRaised, Settled, Answered, Estimated, Moving, Wished, Froze, JudgeCost, Ordered, Decided
 )  # fmt: skip
 _PLACE = {kind.model_fields["kind"].default: place for place, kind in enumerate(KINDS)}
 _LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])

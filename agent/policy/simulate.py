@@ -33,6 +33,7 @@ from agent.policy.history import (
     Line,
     Moving,
     Ordered,
+    Settled,
     Wished,
 )
 from agent.policy.hours import changes_at
@@ -131,11 +132,12 @@ class _World:
             case Champion():
                 self.champion, self.parent = line.version, line.parent
                 self.promoted_at = line.at if line.promoted else self.promoted_at
-            case AlarmRaised():
-                if line.version not in self.alarms:  # the first one stands
-                    self.alarms[line.version] = line
-                    before = (e for e in reversed(self.estimates.get(line.version, [])) if e.upto <= line.onset)
-                    self.references[line.version] = next(before, None)
+            case AlarmRaised() if line.version not in self.alarms:  # the first one stands
+                self.alarms[line.version] = line
+                before = (e for e in reversed(self.estimates.get(line.version, [])) if e.upto <= line.onset)
+                self.references[line.version] = next(before, None)
+            case Settled():
+                self.alarms.pop(line.version, None)
             case Answered():
                 self.answered.setdefault(line.version, []).append(line)
             case Estimated():

@@ -22,6 +22,7 @@ from sqlmodel import Session, col, select
 
 from agent.store import convert, tally
 from agent.store.series import CHART_POINTS
+from agent.store.settled import settled
 from agent.store.shown import AlarmSeen, Drift, Event, Example, Grades, OrderSeen, RolloutSeen, Tally, Worker
 from agent.store.store import EXCHANGE_COLUMNS
 from agent.store.tables import (
@@ -124,11 +125,13 @@ def alarm(session: Session, alias: str) -> AlarmSeen | None:
     wanted = columns(*EXCHANGE_COLUMNS).where(EXCHANGE.c.id.in_(row.examples))
     items = (convert.exchange(item) for item in session.connection().execute(wanted))
     found = {item.id: item for item in items}
+    word = settled(session).get(row.version)
     examples = tuple(_example(exchange_id, found.get(exchange_id)) for exchange_id in row.examples)
     return AlarmSeen(
         alarm=convert.alarm(row),
         exchange_rowid=row.exchange_rowid,
         report=row.report,
+        settled=word.words if word is not None and row.exchange_rowid <= word.upto else None,
         examples=examples,
         vanished=tuple(
             Example(exchange_id=name, prompt=prompt, answer=answer) for name, prompt, answer in row.vanished

@@ -89,11 +89,15 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlarmSeen:
-    """The newest alarm, where in the stream it fired, and texts typical of what is new and of what comes less."""
+    """The newest alarm, where in the stream it fired, and texts typical of what is new and of what comes less.
+
+    `settled` says who found the traffic normal since, and why.
+    """
 
     alarm: Alarm
     exchange_rowid: int
     report: str | None
+    settled: str | None
     examples: tuple[Example, ...]
     vanished: tuple[Example, ...]
 

@@ -112,7 +112,7 @@ def headline(seen: Snapshot) -> tuple[str, str]:
 
 def _observing(seen: Snapshot) -> tuple[str, str]:
     """While no champion is named there is no course to be on: what is seen, and whether it drifts."""
-    if seen.alarm is not None:
+    if seen.alarm is not None and seen.alarm.settled is None:
         return "bad", f"Observing: {seen.alarm.alarm.version} has drifted"
     n = len(seen.adapters)
     return "quiet", f"Observing {n} version{'s' * (n != 1)}"
@@ -248,13 +248,14 @@ def _alarm(alarm: AlarmSeen | None, now: datetime) -> str:
         for feature, evidence, shift in said.features
     )
     gone = _texts(alarm.vanished)
+    settled = "" if alarm.settled is None else f"<p><b>{escape(alarm.settled[:1].upper() + alarm.settled[1:])}</b></p>"
     report = ""
     if alarm.report:
         name = escape(alarm.report.rsplit("/", 1)[-1])
         report = f'<p><a href="/reports/{name}">Full report of this alarm</a></p>'
     return (
         f"<section class=card><h2>Last alarm <small>{escape(said.kind)}, {_time(said.at, now)}</small></h2>"
-        f"<p>{escape(said.reason)}</p><table class=moved>{moved}</table>"
+        f"<p>{escape(said.reason)}</p>{settled}<table class=moved>{moved}</table>"
         f"<h3>Typical new texts</h3>{_texts(alarm.examples) or '<p class=none>None kept.</p>'}"
         f"{gone and '<h3>Comes less than in the reference</h3>' + gone}"
         f"<p class=quiet>Began about {_time(said.onset_at, now)}, {said.row - said.onset_row + 1:,} exchanges before "
