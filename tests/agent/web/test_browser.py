@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 from typing import TYPE_CHECKING
@@ -67,7 +68,8 @@ def test_the_page_renews_itself_under_its_own_policy(tmp_path: Path) -> None:
         thread.join(timeout=20)
         sock.close()
         store.close()
-    assert len(looks) >= 2
-    assert f"look number-{len(looks)}" in ran.stdout
+    shown = re.search(r"look number-(\d+)", ran.stdout)
+    assert shown is not None
+    assert int(shown[1]) >= 2  # perhaps not the last one: a slow machine's answer may come after the last look
     assert 'class="stale"' not in ran.stdout
     assert "Content Security Policy" not in ran.stderr
