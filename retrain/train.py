@@ -21,7 +21,7 @@ from retrain.encode import Encoded, encode_all, load_tokenizer
 from retrain.recipe import Recipe
 from retrain.training import heap, record, workers
 from retrain.training.checkpoints import newest_whole, save, step_of
-from retrain.training.estimate import Estimate, estimate, machine_speed, read_shapes
+from retrain.training.estimate import Estimate, estimate, layer_of, machine_speed, read_shapes
 from retrain.training.follow import Follower, OnLook, OnStep
 from retrain.training.methods import adapted
 from retrain.training.record import Profile
@@ -144,10 +144,10 @@ def _validation(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> list[Enc
 
 def _expected(base: Path, recipe: Recipe, data: Sequence[Encoded]) -> Estimate:
     shapes = read_shapes(base)
-    hidden = next((shape[1] for name, shape in shapes.items() if name.endswith("embed_tokens.weight")), 576)
+    hidden, inner = layer_of(shapes)
     lengths = [(len(row["prompt"]), len(row["answer"])) for row in data]
     rows = recipe.batch * sum(map(sum, lengths)) // len(lengths)
-    return estimate(shapes, recipe, lengths, machine_speed(recipe.precision, rows=rows, hidden=hidden))
+    return estimate(shapes, recipe, lengths, machine_speed(recipe.precision, rows=rows, hidden=hidden, inner=inner))
 
 
 def _say_weights(data: Sequence[Encoded], say: Callable[[str], None]) -> None:

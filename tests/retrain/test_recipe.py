@@ -9,7 +9,7 @@ import pytest
 
 from retrain.recipe import Recipe
 from retrain.training import cluster, record, watch
-from retrain.training.estimate import estimate
+from retrain.training.estimate import estimate, layer_of
 from serving.errors import InvalidInput
 
 SHAPES = {
@@ -115,6 +115,20 @@ def test_an_estimate_moves_as_it_must() -> None:
     assert of(method="prompt", virtual_tokens=4).learnt_weights == 4 * 64
     assert of(packing=True).operations_per_step < plain.operations_per_step
     assert "weights are learnt" in plain.says
+
+
+def test_a_base_of_another_kin_is_estimated_too() -> None:
+    """GPT-2 names its parts otherwise; its layers, its vocabulary and what is learnt of them count all the same."""
+    shapes = {
+        "transformer.wte.weight": (512, 64), "transformer.wpe.weight": (128, 64),
+        **{f"transformer.h.{n}.attn.c_attn.weight": (64, 192) for n in (0, 1)},
+        **{f"transformer.h.{n}.mlp.c_fc.weight": (64, 256) for n in (0, 1)},
+    }  # fmt: skip
+    found = estimate(shapes, Recipe(r=8, max_length=64, targets=("c_attn",)), LENGTHS, 1e9)
+    assert found.learnt_weights == 2 * 8 * (64 + 192)
+    through_blocks, through_output = 2 * 64 * (192 + 256) * 8 * 24, 512 * 64 * 8 * 5
+    assert found.operations_per_step == 4 * (through_blocks + through_output)
+    assert layer_of(SHAPES) == (73, 80)
 
 
 def test_a_history_told_twice_stands_once() -> None:
