@@ -19,9 +19,11 @@ from retrain.curate.rows import Row, read_rows
 from retrain.order import Order
 from retrain.recipe import Recipe
 from retrain.sweep.space import Backend, Look, Point, Space, Trial, best_of, recipe_at
+from retrain.training.estimate import read_shapes
+from retrain.training.fit import refuse_unfit
 from serving.errors import InvalidInput, TrimtabError
 
-TRIALS, RESULT = "trials.jsonl", "sweep.json"
+TRIALS, RESULT, SUBJECT = "trials.jsonl", "sweep.json", "subject"
 LOOKS = 6
 """Looks at the validation rows in each trial: what a search gives up by."""
 VALID_SHARE = 0.15
@@ -60,9 +62,11 @@ def rows_of(order: Order) -> tuple[list[Row], list[Row]]:
 def sweep(
     order: Order, rows: Sequence[Row], valid: Sequence[Row], space: Space, backend: Backend, trials: int, say: Say
 ) -> Swept:
-    """Search. Raises TrimtabError when no trial came to an end."""
+    """Search. Raises TrimtabError when no trial came to an end, InvalidInput for what no trial could do."""
+    refuse_unfit(order.base_model.path, read_shapes(order.base_model.path), order.recipe, fresh=order.init is None)
     folder = order.work / "sweep"
     folder.mkdir(parents=True, exist_ok=True)
+    _refuse_others(folder, _subject(order, rows, valid))
     done = read_trials(folder / TRIALS)
 
     def note(made: Trial) -> None:
@@ -91,6 +95,28 @@ def sweep(
     draft.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     draft.replace(folder / RESULT)
     return Swept(best=best, recipe=recipe, trials=tuple(found))
+
+
+def _subject(order: Order, rows: Sequence[Row], valid: Sequence[Row]) -> str:
+    """The sha256 of what trials must share to be compared: all but the learning rate and the batch, and the rows."""
+    recipe = order.recipe.to_json()
+    seen = order.recipe.steps * order.recipe.rows_per_step
+    fixed = {key: value for key, value in recipe.items() if key not in ("lr", "batch", "steps", "evaluations")}
+    said = [fixed, seen, str(order.base_model.path), str(order.init), [row.to_json() for row in (*rows, *valid)]]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_others(folder: Path, subject: str) -> None:
+    """Raise InvalidInput when the trials in a folder are of another recipe, base or other rows."""
+    path = folder / SUBJECT
+    if path.exists() and path.read_text(encoding="utf-8") != subject:
+        raise InvalidInput(
+            f"{folder} holds trials of another recipe, another base or other rows, which say nothing of these: move it "
+            "away to search anew, or give the order a new id"
+        )
+    draft = folder / f"{SUBJECT}.tmp"
+    draft.write_text(subject, encoding="utf-8")
+    draft.replace(path)
 
 
 def read_trials(path: Path) -> list[Trial]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -21,7 +22,7 @@ from retrain.recipe import Recipe
 from retrain.sweep import ray_backend
 from retrain.sweep.cli import app, backend_of
 from retrain.sweep.space import Look, Point, Run, Space, Trial, best_of, recipe_at, space_around
-from retrain.sweep.sweep import RESULT, TRIALS, read_trials, rows_of, sweep
+from retrain.sweep.sweep import RESULT, SUBJECT, TRIALS, read_trials, rows_of, sweep
 from serving.errors import InvalidInput
 from tests.needs import need_module
 from tests.retrain.fake_wandb import FakeWandB
@@ -129,8 +130,33 @@ def test_a_sweep_goes_on_where_it_was_killed(tiny_model: Path, tmp_path: Path) -
     assert len(said) == len(found.trials) == 3
     assert said[2].endswith("validation loss 9.0000 in 1 s given up")
     assert found.recipe.evaluations == RECIPE.evaluations
-    assert sorted(path.name for path in (order.work / "sweep").iterdir()) == [RESULT, TRIALS]
+    assert sorted(path.name for path in (order.work / "sweep").iterdir()) == [SUBJECT, RESULT, TRIALS]
     assert json.loads((order.work / "sweep" / RESULT).read_text())["best"]["loss"] == found.best.loss
+
+
+def test_trials_of_another_recipe_are_not_answered_with(tiny_model: Path, tmp_path: Path) -> None:
+    """What is written down counts for the same recipe and rows alone; a recipe that fits no base is refused first."""
+    order = ordered(tmp_path, tiny_model)
+    rows, valid = rows_of(order)
+    known = Trial(point=Point(lr=0.01, batch=2), loss=1.0, steps=1, seconds=1.0)
+
+    class Known:
+        """A search that finds one trial without a run."""
+
+        def search(self, _space: Any, _most: int, done: list[Trial], *_: Any) -> list[Trial]:
+            return [] if done else [known]
+
+    def swept(of: Order, learnt: Any = rows) -> Any:
+        return sweep(of, learnt, valid, space_around(of.recipe), Known(), 1, str).best  # type: ignore[arg-type]
+
+    assert swept(order) == swept(order) == known
+    faster = order.model_copy(update={"recipe": replace(order.recipe, lr=0.02)})
+    assert swept(faster) == known
+    for other, learnt in ((replace(order.recipe, r=2), rows), (order.recipe, rows[1:])):
+        with pytest.raises(InvalidInput, match="holds trials of another recipe, another base or other rows"):
+            swept(order.model_copy(update={"recipe": other}), learnt)
+    with pytest.raises(InvalidInput, match="has no module c_attn"):
+        swept(order.model_copy(update={"recipe": replace(order.recipe, targets=("c_attn",))}))
 
 
 def test_the_command_prints_a_recipe(tiny_model: Path, tmp_path: Path) -> None:
