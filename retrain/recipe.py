@@ -167,6 +167,10 @@ class Recipe:
 
         Raises InvalidInput for a key which no recipe has, naming those it may have.
         """
+        for one in fields(cls):  # pydantic takes true for 1
+            if isinstance(value.get(one.name), bool) and one.type != "bool":
+                said = str(value[one.name]).lower()
+                raise InvalidInput(f"recipe: {one.name} must be no {said}: give what retrain/README.md says of it")
         try:
             return TypeAdapter(cls).validate_python(value)
         except ValidationError as error:

@@ -106,7 +106,9 @@ class Row:
 
         Without "answer", what other tools write is taken for it: "completion", else the assistant's last message.
         """
-        where = f"row {value.get('id') or id}"
+        own = value.get("id")
+        name = id if own is None or own == "" else str(own)
+        where = f"row {name}"
         messages, answer = _parted(_messages(value, where), value)
         if not isinstance(answer, str) or not answer.strip():
             raise InvalidInput(
@@ -119,7 +121,7 @@ class Row:
             raise InvalidInput(f"{where} holds half a character (U+D800 to U+DFFF): it was cut in the middle, mend it")
         user, talk = value.get("user"), value.get("conversation")
         row = cls(
-            id=str(value.get("id") or id),
+            id=name,
             messages=messages,
             answer=answer.strip(),
             source=str(value.get("source") or source),

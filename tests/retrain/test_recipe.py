@@ -61,6 +61,7 @@ def test_what_does_not_go_together_is_refused(changes: dict[str, Any], says: str
     [
         ({"r": "many"}, r"recipe: r: .*valid integer.* \(given: 'many'\)"),
         ({"lr": None}, r"recipe: lr: .*valid number \(given: None\)"),
+        ({"steps": True}, "recipe: steps must be no true"),
         ({"targets": "q_proj"}, r"recipe: targets: write a list \(given: 'q_proj'\)"),
         ({"targets": ["q_proj", 3]}, r"recipe: targets\.1: .*valid string \(given: 3\)"),
         ({"lrr": 0.1}, "unknown key 'lrr'; known keys there are: accumulation, alpha"),
