@@ -164,9 +164,9 @@ class Watch:
         now: datetime,
     ) -> None:
         streams, windows = self._streams.of, self._windows
-        moved = {name: s.detector.state() for name, s in streams.items() if s.detector is not None and s.moved}
-        says = {name: s.detector.notes for name, s in streams.items() if s.detector is not None and s.moved}
-        noted = {name: notes for name, notes in says.items() if notes != self._notes.get(name, [])}
+        heard = {name: s.detector for name, s in streams.items() if s.detector is not None and s.moved}
+        moved = {name: detector.state() for name, detector in heard.items()}
+        noted = {name: d.notes for name, d in heard.items() if d.notes != self._notes.get(name, [])}
         remembered = watch_state.Remembered(
             cursor=cursor, begun=windows.begun, text_off=self._text_off, streams=streams, first_windows=windows.fresh,
             detectors=self._detectors,
@@ -182,7 +182,7 @@ class Watch:
             for name, notes in noted.items():
                 session.add_all(EventRow(at=now, kind="detector", text=f"{name}: {note}", data={}) for note in notes)
             self._detectors = watch_state.save(self._store, session, remembered, moved, noted)
-        self._notes |= noted
+        self._notes = {name: notes for name, notes in (self._notes | noted).items() if name in self._detectors}
         for name in moved:
             streams[name].moved = False
         windows.fresh.clear()

@@ -73,10 +73,14 @@ class Windows:
     def settle(self, settled: Mapping[str, int]) -> None:
         """Up to which row a person found the traffic of a version normal: the next window is its first one."""
         for version, upto in settled.items():
-            if self._settled.get(version) != upto:
-                self._settled[version] = upto
-                for known in (self._firsts, self._origins, self._rows, self.begun, self.fresh):
-                    known.pop(version, None)
+            if self._settled.get(version) == upto:
+                continue
+            self._settled[version] = upto
+            for known in (self._firsts, self._origins, self.fresh):
+                known.pop(version, None)
+            if self.begun.get(version, 0) <= upto:
+                self._rows.pop(version, None)
+                self.begun.pop(version, None)
 
     def add(self, rowid: int, exchange: Exchange) -> tuple[list[ProfileRow], list[Reading]]:
         """Take one in; what becomes of its window when that is full now, with the profiles of its slices."""

@@ -16,7 +16,7 @@ from agent.app.watch_state import first_window
 from agent.policy.history import Settled
 from agent.store import Store
 from agent.store.snapshot import snapshot
-from agent.store.tables import AlarmRow
+from agent.store.tables import AlarmRow, ProfileRow, RolloutRow
 from agent.types import AdapterVersion, InvalidInput
 from agent.web.page import page
 from tests.agent.app.test_loops import NOW, exchange, settings, store
@@ -104,3 +104,44 @@ def test_it_must_be_clear_who_says_what_of_whom(store: Store) -> None:
         relearn(store, "seen", None, by="ann", reason=REASON, now=NOW)
     assert "of two is normal" in relearn(store, "seen", "two", by="ann", reason=REASON, now=NOW)
     assert [event.kind for event in store.events()] == ["settled"]
+
+
+def test_a_restart_afterwards_changes_nothing(store: Store, tmp_path: Path) -> None:
+    """A new process after every few exchanges makes the same windows and readings as one that lived on."""
+    chosen = settings(tmp_path)
+    other = Store.at(tmp_path / "other")
+    other.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=NOW))
+    other.put_adapter(store.adapters("home")[0])
+    steady = Watch(chosen, other)
+    for start in range(1, 131, 13):
+        for one in (store, other):
+            one.add_exchanges([exchange(n) for n in range(start, start + 13)])
+        _look(Watch(chosen, store))
+        _look(steady)
+        if start == 40:
+            for one in (store, other):
+                relearn(one, "home", None, by="ann", reason=REASON, now=NOW)
+    assert _windows(store) == _windows(other)
+    other.close()
+
+
+def _windows(store: Store) -> list[tuple[str, int]]:
+    with store.transaction() as session:
+        return [(row.window_id, row.rows) for row in session.exec(select(ProfileRow))]
+
+
+def test_notes_come_back_with_the_detector(store: Store, tmp_path: Path) -> None:
+    """What is learnt anew may be as hard to watch as before: that is said again."""
+    (tmp_path / "home-v1").mkdir()
+    chosen = settings(tmp_path)
+    drift = chosen.drift.model_copy(update={"reference_rows": 60})
+    chosen = chosen.model_copy(update={"drift": drift, "reference": None})
+    watch = Watch(chosen, store)
+    for start in (1, 101):
+        store.add_exchanges([exchange(n, f"room {n // 12 % 5} again {n // 12 % 5}") for n in range(start, start + 100)])
+        _look(watch)
+        assert len(snapshot(store, "home", NOW, None).drift.notes) == 1
+        relearn(store, "home", None, by="ann", reason=REASON, now=NOW)
+        store.add_exchanges([exchange(n) for n in range(1000 + start, 1010 + start)])
+        _look(watch)
+        assert snapshot(store, "home", NOW, None).drift.notes == ()
