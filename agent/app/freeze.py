@@ -55,7 +55,7 @@ def frozen(store: Store, now: datetime) -> Freeze | None:
 
 def freeze(store: Store, *, by: str, reason: str, now: datetime, until: datetime | None = None) -> str:
     """Stop the automation; a second freeze replaces the first. Raises InvalidInput without a reason or a future."""
-    by, reason = _short(by), _short(reason)
+    by, reason = short(by), short(reason)
     if not by or not reason:
         raise InvalidInput("a freeze needs who froze and why, for those who read the record later: --reason TEXT")
     if until is not None and until <= now:
@@ -71,9 +71,9 @@ def thaw(store: Store, *, by: str, now: datetime) -> str:
     held = frozen(store, now)
     if held is None:
         raise InvalidInput("the automation is not frozen, so there is nothing to thaw")
-    if not _short(by):
+    if not short(by):
         raise InvalidInput("a thaw needs who thaws, for those who read the record later: --by NAME")
-    said = f"the automation goes on: thawed by {_short(by)}; it was frozen {held.words}"
+    said = f"the automation goes on: thawed by {short(by)}; it was frozen {held.words}"
     _save(store, {}, said, now)
     return said
 
@@ -84,5 +84,6 @@ def _save(store: Store, kept: dict[str, Any], said: str, now: datetime) -> None:
         session.add(EventRow(at=now, kind=KIND, text=said, data={"freeze": kept}))
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """What a person said, on one line and not too long for the record."""
     return " ".join(text.split())[:MOST_CHARS]

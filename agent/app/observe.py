@@ -20,7 +20,7 @@ from agent.policy.decide import is_news
 from agent.quality.room import estimate_once
 from agent.settings import Settings
 from agent.store import Store
-from agent.store.settled import settled
+from agent.store.settled import standing
 from agent.store.tables import AdapterRow, AlarmRow, DecisionRow, EventRow, ExchangeRow, ExchangeTallyRow
 from agent.types import Action, AdapterVersion, Decision, Exchange, RemoteFault
 
@@ -155,9 +155,7 @@ class Observer:
     def _alarm(self) -> AlarmRow | None:
         query = select(AlarmRow).where(AlarmRow.alias == self._settings.alias).order_by(col(AlarmRow.rowid).desc())
         with self._store.transaction() as session:
-            for version, word in settled(session).items():
-                query = query.where((col(AlarmRow.version) != version) | (col(AlarmRow.exchange_rowid) > word.upto))
-            return session.exec(query.limit(1)).first()
+            return session.exec(standing(session, query).limit(1)).first()
 
 
 def under(exchange: Exchange, alias: str) -> Exchange:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from agent.app.freeze import short
 from agent.store import Store
 from agent.store.settled import settle
 from agent.types import InvalidInput
-
-MOST_CHARS = 300
 
 
 def relearn(store: Store, alias: str, version: str | None, *, by: str, reason: str, now: datetime) -> str:
@@ -21,7 +20,7 @@ def relearn(store: Store, alias: str, version: str | None, *, by: str, reason: s
 
     Raises InvalidInput without a reason, or when it cannot be told which version is meant.
     """
-    by, reason = (" ".join(text.split())[:MOST_CHARS] for text in (by, reason))
+    by, reason = short(by), short(reason)
     if not by or not reason:
         raise InvalidInput("this needs who says so and why, for those who read the record later: --reason TEXT")
     known = sorted(adapter.name for adapter in store.adapters(alias))

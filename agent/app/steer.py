@@ -27,7 +27,7 @@ from agent.quality.room import estimate_once
 from agent.rollout import wish
 from agent.settings import Settings
 from agent.store import Store, convert
-from agent.store.settled import settled
+from agent.store.settled import standing
 from agent.store.tables import AlarmRow, EstimateRow, EventRow, ExchangeRow, OrderRow, RolloutRow
 from agent.types import Action, AdapterVersion, Decision, Estimate
 
@@ -85,9 +85,7 @@ class Steer:
         """The alarm that stands: the first one since the champion became champion, or since a person settled one."""
         query = select(AlarmRow).where(AlarmRow.alias == rollout.alias, AlarmRow.version == rollout.champion)
         with self._store.transaction() as session:
-            if word := settled(session).get(rollout.champion):
-                query = query.where(AlarmRow.exchange_rowid > word.upto)
-            return session.exec(query.order_by(col(AlarmRow.rowid)).limit(1)).first()
+            return session.exec(standing(session, query).order_by(col(AlarmRow.rowid)).limit(1)).first()
 
     def _seen(
         self,
