@@ -86,16 +86,7 @@ def _read(
         exchange = assemble(capture)
     except Unreadable as why:
         raise BadLine(str(why).partition(" cannot be read: ")[2] or str(why)) from why
-    exchange = replace(
-        exchange,
-        id=stored_name(offer.id, redactor),
-        alias=exchange.alias or alias,
-        version=exchange.version or exchange.alias or alias,  # as a door of `attach` reads it
-        user=offer.user or exchange.user,
-        conversation=offer.conversation or exchange.conversation,
-        ttft_s=offer.ttft_s,
-        streamed=offer.streamed or exchange.streamed,
-    )
+    exchange = offer.told(exchange, name=stored_name(offer.id, redactor), alias=alias)
     exchange = _bounded(_corrected(exchange, own) if own else turns.joined(exchange))
     exchange = _measured(exchange, redactor, texts=texts)
     if not own and not any((exchange.answer, exchange.reasoning, *(m.text for m in exchange.messages))):

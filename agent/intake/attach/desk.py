@@ -138,17 +138,7 @@ class Desk:
         good = good and exchange.path not in _TEXTLESS
         if good and not any((exchange.answer, exchange.reasoning, *(m.text for m in exchange.messages))):
             raise Unreadable("neither request nor answer holds any text in the form of its path")
-        told = replace(
-            exchange,
-            id=offer.id,
-            alias=exchange.alias or self._alias,
-            version=exchange.version or exchange.alias or self._alias,
-            ttft_s=offer.ttft_s if offer.ttft_s is not None else exchange.ttft_s,
-            streamed=offer.streamed or exchange.streamed,
-            user=offer.user or exchange.user,
-            conversation=offer.conversation or exchange.conversation,
-        )
-        return self._turns.joined(told)
+        return self._turns.joined(offer.told(exchange, name=offer.id, alias=self._alias))
 
     def _choked(self, exchange: Exchange) -> Exchange:
         """Through the choke point; the name, which is harmless, stays even when all else was thrown away."""

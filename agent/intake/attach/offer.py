@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from agent.types import Exchange
 from serving.wire import Capture
 
 MAX_ID_CHARS = 5000
@@ -48,6 +49,19 @@ class Offer:
     user: str | None = None
     conversation: str | None = None
     readable: bool = True
+
+    def told(self, exchange: Exchange, *, name: str, alias: str) -> Exchange:
+        """What was assembled from `capture`, with what stands beside it; `alias` is who was asked if nobody says."""
+        return replace(
+            exchange,
+            id=name,
+            alias=exchange.alias or alias,
+            version=exchange.version or exchange.alias or alias,
+            user=self.user or exchange.user,
+            conversation=self.conversation or exchange.conversation,
+            ttft_s=self.ttft_s if self.ttft_s is not None else exchange.ttft_s,
+            streamed=self.streamed or exchange.streamed,
+        )
 
 
 def captured(
