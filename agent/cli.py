@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
+from agent.app.policy_cli import By, Reason, SettingsOption
 from agent.types import InvalidInput, TrimtabError
 
 if TYPE_CHECKING:
+    from agent.settings import Settings
     from agent.store import Store
 
 app = typer.Typer(
@@ -35,9 +37,6 @@ app = typer.Typer(
     "measures quality, retrains, proves the new adapter and swaps it in.\n\nStart with `trimtab demo`.",
 )
 
-SettingsOption = Annotated[
-    Path | None, typer.Option("--settings", "-s", help="YAML file of settings; see agent/README.md for every key.")
-]
 TOKEN = "TRIMTAB_TOKEN"  # noqa: S105  # the name of a variable
 ATTACH_TOKEN = "TRIMTAB_ATTACH_TOKEN"  # noqa: S105  # as above
 ALERT_TOKEN = "TRIMTAB_ALERT_TOKEN"  # noqa: S105  # as above
@@ -101,45 +100,47 @@ def adopt(
 def approve(
     name: Annotated[str, typer.Argument(help="The version that waits; `trimtab status` lists it.")],
     settings: SettingsOption = None,
-    by: Annotated[str, typer.Option(help="Who says so, for the record.", envvar="USER")] = "a person",
+    by: By = "a person",
 ) -> None:
     """Let a version that the gate accepted be rolled out (orders with `gate: {approval: required}`)."""
     from agent.app import approval
+    from agent.settings import load
 
-    with _store(settings) as store:
+    with _store(load(settings)) as store:
         typer.echo(approval.approve(store, name, by, datetime.now(UTC)))
 
 
 @app.command()
 def reject(
     name: Annotated[str, typer.Argument(help="The version that waits; `trimtab status` lists it.")],
-    reason: Annotated[str, typer.Option(help="Why, for those who read the record later.")],
+    reason: Reason,
     settings: SettingsOption = None,
-    by: Annotated[str, typer.Option(help="Who says so, for the record.", envvar="USER")] = "a person",
+    by: By = "a person",
 ) -> None:
     """Refuse for good a version that waits for a person's word."""
     from agent.app import approval
+    from agent.settings import load
 
-    with _store(settings) as store:
+    with _store(load(settings)) as store:
         typer.echo(approval.reject(store, name, reason, by, datetime.now(UTC)))
 
 
 @app.command()
 def relearn(
-    reason: Annotated[str, typer.Option(help="Why, for those who read the record later.")],
+    reason: Reason,
     settings: SettingsOption = None,
     version: Annotated[
         str | None, typer.Option("--version", help="Of which version; the champion, unless several are only observed.")
     ] = None,
-    by: Annotated[str, typer.Option(help="Who says so, for the record.", envvar="USER")] = "a person",
+    by: By = "a person",
 ) -> None:
     """Take the traffic as it is for normal: settle the alarm that stands, and learn the reference of drift anew."""
     from agent.app.relearn import relearn as carry_out
     from agent.settings import load
 
-    with _store(settings) as store:
-        alias = load(settings).alias
-        typer.echo(carry_out(store, alias, version, by=by, reason=reason, now=datetime.now(UTC)))
+    tree = load(settings)
+    with _store(tree) as store:
+        typer.echo(carry_out(store, tree.alias, version, by=by, reason=reason, now=datetime.now(UTC)))
 
 
 @app.command()
@@ -251,11 +252,10 @@ def forget(
 
 
 @contextmanager
-def _store(settings: Path | None) -> Iterator[Store]:
+def _store(settings: Settings) -> Iterator[Store]:
     from agent.app.database import existing_store
-    from agent.settings import load
 
-    store = existing_store(load(settings))
+    store = existing_store(settings)
     try:
         yield store
     finally:

@@ -183,7 +183,7 @@ def _agent(settings: Settings, http: httpx.Client) -> Generator[Finding, None, d
     if answer is not None and answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
         yield False, f"agent at {address}", f"it lives, but {unable(answer)}; it goes on by itself when that is mended"
         return None
-    status = _json(http, f"{address}/v1/status")
+    status = _object(answer)
     if status is None:
         yield False, f"agent at {address}", "start it with `trimtab agent --settings FILE`"
         return None
@@ -287,8 +287,13 @@ def _text(http: httpx.Client, url: str) -> str:
 
 
 def _json(http: httpx.Client, url: str, headers: Mapping[str, str] = NONE) -> dict[str, Any] | None:
+    return _object(_asked(lambda: http.get(url, headers=headers)))
+
+
+def _object(answer: httpx.Response | None) -> dict[str, Any] | None:
+    """The JSON object of an answer; None without one, or where it says that something is wrong."""
     try:
-        found = http.get(url, headers=headers).raise_for_status().json()
+        found = None if answer is None else answer.raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -30,13 +30,14 @@ SettingsOption = Annotated[
     Path | None, typer.Option("--settings", "-s", help="YAML file of settings; see agent/README.md for every key.")
 ]
 By = Annotated[str, typer.Option(help="Who says so, for the record.", envvar="USER")]
+Reason = Annotated[str, typer.Option(help="Why, for those who read the record later.")]
 LEAD = 36
 MOST_ORDERS = 20
 
 
 @policy.command()
 def freeze(
-    reason: Annotated[str, typer.Option(help="Why, for those who read the record later.")],
+    reason: Reason,
     settings: SettingsOption = None,
     hours: Annotated[float | None, typer.Option(min=0.01, max=8784, help="Thaw by itself after so many hours.")] = None,
     by: By = "a person",
