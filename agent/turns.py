@@ -55,11 +55,11 @@ class Turns:
 def completed(exchanges: Sequence[Exchange]) -> list[Exchange]:
     """All of a stream that is past: first turns bear the conversation too, and so do turns that were stored without."""
     turns, names = Turns(most=max(len(exchanges), 1)), dict[str, str]()
-    first = [turns.joined(replace(exchange, conversation=None)).conversation or exchange.id for exchange in exchanges]
-    for exchange, root in zip(exchanges, first, strict=True):
+    roots = [turns.joined(replace(exchange, conversation=None)).conversation or exchange.id for exchange in exchanges]
+    for exchange, root in zip(exchanges, roots, strict=True):
         if root != exchange.id:
             names.setdefault(root, exchange.conversation or root)
     return [
         replace(exchange, conversation=names[root]) if exchange.conversation is None and root in names else exchange
-        for exchange, root in zip(exchanges, first, strict=True)
+        for exchange, root in zip(exchanges, roots, strict=True)
     ]

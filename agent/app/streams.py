@@ -102,8 +102,10 @@ class Streams:
         if stream is not None and path is None:
             return
         if path is None:
-            holds = "'s own reference no longer holds" if version in self._settled else " brings no reference"
-            self._store.record("reference", f"{version}{holds}: learning from its first answers", now)
+            why = f"{version} brings no reference"
+            if version in self._settled:
+                why = f"the reference that {version} brings no longer holds"
+            self._store.record("reference", f"{why}: learning from its first answers", now)
             return
         records = read_reference(path)
         self._fit(version, records)

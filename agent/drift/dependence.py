@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from agent.drift.bets import GROUPS
-from agent.drift.neighbours import SPANS
+from agent.drift.neighbours import ENOUGH_ROWS, SPANS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,8 +48,6 @@ _LITTLE = 0.1
 _THREAD_SHARE, _THREAD_CAUTION, _THREAD_LEAST = 0.9, 2.0, 6.0
 """Of what share of the scores the design effect over neighbours' spans counts for all, how much larger it is taken, and
 the least where it was found out too late to be measured."""
-_ENOUGH_ROWS = 1_000
-"""A reference of fewer rows shows too little of how alike neighbours are: all scores are slowed by what it lacks."""
 _CLEAR = 3.0
 _NEAR = 50
 """Kin further apart than this many of their own records are not compared."""
@@ -219,8 +217,8 @@ def _design_effect(
 
 
 def _lacking(rows: int) -> float:
-    """How many times more a reference of so many rows would have to be; 1 where it is enough."""
-    return max(1.0, _ENOUGH_ROWS / rows)
+    """How many times longer a reference must be to show how alike neighbours are; all scores are slowed by it."""
+    return max(1.0, ENOUGH_ROWS / rows)
 
 
 def _thread_effect(z: Numbers) -> float:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 SPANS = (25, 50, 100, 200)
 """How far apart two records may be, in records; a span is tried where three of it fit."""
-SURELY, PROBABLY, LEAST = 3.0, 2.5, 2.25
-"""Standard deviations from chance: of a reference, where an alarm would follow, and of few rows."""
+SURELY, LEAST, LESS = 3.0, 2.25, 0.5
+"""Standard deviations from chance that are asked of enough rows and of few, and how much less before an alarm."""
 FEW_ROWS, ENOUGH_ROWS = 300, 1_000
 """So few rows show a thread barely, so many surely: what is asked of them grows between (README says at what price)."""
 MOST_ROWS = 1_500
@@ -41,13 +41,13 @@ _ABOUT = 20
 _LIVE_ROWS, _REFERENCE_ROWS, _WORDS, _CHANGES = 1_000, 400, 48, 16
 
 
-def alike(words: Sequence[Words], part: NDArray[np.intp], random: np.random.Generator, surely: float = SURELY) -> bool:
+def alike(words: Sequence[Words], part: NDArray[np.intp], random: np.random.Generator, less: float = 0.0) -> bool:
     """Whether neighbours are alike beyond what their `part` (n,) explains and beyond chance.
 
-    `surely` is asked of `ENOUGH_ROWS`, in standard deviations, and less of fewer.
+    `less` standard deviations are asked than of a reference, though never less than of a short one.
     """
     words, part = words[:MOST_ROWS], part[:MOST_ROWS]
-    surely = max(np.interp(len(words), (FEW_ROWS, ENOUGH_ROWS), (LEAST, SURELY)) - (SURELY - surely), LEAST)
+    surely = max(np.interp(len(words), (FEW_ROWS, ENOUGH_ROWS), (LEAST, SURELY)) - less, LEAST)
     spans = [span for span in SPANS if 3 * span <= len(words)]
     if not spans:
         return False
@@ -103,7 +103,7 @@ class Course:
         row = np.append(np.full(len(self.reference), -1), np.arange(rows - len(self.live), rows))
         about = [at + near for at in (*self.changes, onset_row) for near in (-_ABOUT, _ABOUT)]
         part = np.searchsorted(np.array([0, *sorted(max(at, 0) for at in about)]), row, side="right")
-        return alike([*self.reference, *self.live], part, random, PROBABLY)
+        return alike([*self.reference, *self.live], part, random, LESS)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, as plain arrays."""

@@ -1,6 +1,6 @@
 """A session of the ORM that takes the turn to write before it writes, and asks its guard then.
 
-Lives here: `Turns`, `begin_writing`. Comes in: an engine, and who may forbid a write. Goes out: transactions.
+Lives here: `GuardedSession`, `begin_writing`. Comes in: an engine, and who may forbid a write. Goes out: transactions.
 Must never know: what is written. Whose turn it is: `dialect.py`.
 """
 
@@ -18,16 +18,16 @@ Guard = Callable[[Connection], None]
 """Raises when whoever writes has lost the office; nothing of the transaction is kept then."""
 
 
-class Turns(Session):
+class GuardedSession(Session):
     """The guard, or None, comes in as `info={"guard": ...}`."""
 
 
-@event.listens_for(Turns, "before_flush")
+@event.listens_for(GuardedSession, "before_flush")
 def _before_flush(session: Session, _context: object, _instances: object) -> None:
     begin_writing(session)
 
 
-@event.listens_for(Turns, "do_orm_execute")
+@event.listens_for(GuardedSession, "do_orm_execute")
 def _before_statement(state: Any) -> None:
     if state.is_insert or state.is_update or state.is_delete:
         begin_writing(state.session)

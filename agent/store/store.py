@@ -25,7 +25,7 @@ from agent.store.bulk import COUNTED, Bulk
 from agent.store.dialect import upsert, writing
 from agent.store.ids import apart, owners
 from agent.store.open import opened, shown
-from agent.store.session import Guard, Turns, begin_writing
+from agent.store.session import Guard, GuardedSession, begin_writing
 from agent.store.tables import (
     EXCHANGE,
     GRADE,
@@ -103,7 +103,10 @@ class Store:
 
         What it has read may have changed when it writes; `exclusive` is for those who mind.
         """
-        with Turns(self.engine, expire_on_commit=False, info={"guard": self._guard}) as session, session.begin():
+        with (
+            GuardedSession(self.engine, expire_on_commit=False, info={"guard": self._guard}) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager
