@@ -122,12 +122,13 @@ class Reports:
         """What the reference is, and its feature rows: the version's own; else what came before `onset`."""
         with self._store.transaction() as session:
             word = settled(session).get(version)
+        since = word.upto if word is not None and word.upto <= onset else 0
         path = reference_path(self._settings, self._store, version)
-        if path is not None and word is None:
+        if path is not None and not since:
             records = read_reference(path)
             some = f"{path}, the first {ROWS} of {len(records)} rows" if len(records) > ROWS else str(path)
             return some, [_row_of(record) for record in records[:ROWS]]
-        before = self._store.exchanges_after(max(word.upto if word else 0, onset - ROWS), ROWS)
+        before = self._store.exchanges_after(max(since, onset - ROWS), ROWS)
         rows = [_row(e) for r, e in before if r <= onset and e.version == version and e.profiled]
         return "what this version answered just before", rows
 

@@ -70,6 +70,8 @@ def _headline(status: dict[str, Any]) -> Table:
         shown.add_row("", escape(note))
     if status["alarm"]:
         shown.add_row("", escape(status["alarm"]["alarm"]["reason"]))
+        if status["alarm"]["settled"]:
+            shown.add_row("", escape(status["alarm"]["settled"]))
     if decision:
         since = f"since {decision['at'][:16].replace('T', ' ')} UTC"
         shown.add_row("[bold]decision[/]", f"{decision['action']} {since}: {escape(decision['reasons'][0])}")

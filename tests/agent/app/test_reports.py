@@ -14,6 +14,7 @@ from agent.app.reports import Reports
 from agent.settings import Settings
 from agent.store import Store
 from agent.store.objects import objects_at
+from agent.store.settled import settle
 from agent.store.tables import AlarmRow, RolloutRow
 from agent.types import Exchange, InvalidInput, Message, Outcome
 
@@ -82,6 +83,30 @@ def test_a_reference_file_is_compared_in_what_it_has(
     assert row["prompt_chars"] == 4
     assert {"template", "finish_reason", "tools_offered"}.isdisjoint(row)
     assert about["reference"] == str(file)
+
+
+def test_what_was_found_normal_is_the_reference_of_what_came_after(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of what was there before: an alarm may have no page yet when a person settles it."""
+    seen: list[Rows] = []
+
+    def build(reference: Rows, _window: Rows, out_html: Path, _about: About) -> Path:
+        seen.append(reference)
+        return out_html.with_suffix(".json")
+
+    monkeypatch.setattr(reports, "build_report", build)
+    store.put_rollout(RolloutRow(alias="home", champion="home-v1", updated_at=NOW))
+    made = Reports(Settings.model_validate({"home": tmp_path}), store)
+    store.add_exchanges([_exchange(n) for n in range(1, 41)])
+    settle(store, "home-v1", by="ann", reason="fine", now=NOW)
+    store.add_exchanges([_exchange(n) for n in range(41, 101)])
+    made.now(20, NOW)
+    settle(store, "home-v1", by="ann", reason="fine", now=NOW)
+    made.now(20, NOW)
+    assert [[row["prompt_chars"] for row in reference] for reference in seen] == [
+        list(range(41, 81)), list(range(1, 81)),
+    ]  # fmt: skip
 
 
 def test_too_little_is_refused(store: Store, tmp_path: Path) -> None:
